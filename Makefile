@@ -1,0 +1,39 @@
+# Two commands for users: `make demo` and `make test`. Each sets up what it needs.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+# The base model is small: threads beyond the cores only cost.
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-fast test-slow lint bench install clean
+
+demo: .venv/.runtime
+	@test -f models/tiny/config.json || $(BIN)/python -m rlvr.tiny --out models/tiny
+	$(BIN)/python -m rlvr.train recipe=grpo_tiny
+
+test: .venv/.dev lint
+	$(BIN)/python -m pytest
+
+test-fast: .venv/.dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/.dev
+	$(BIN)/python bench/train_cpu.py
+
+install: .venv/.runtime
+
+.venv/.runtime: docker/cpu.lock docker/install_cpu.sh
+	PYTHON=$(PYTHON) bash docker/install_cpu.sh .venv docker/cpu.lock
+	@touch $@
+
+.venv/.dev: .venv/.runtime docker/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r docker/dev.lock
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

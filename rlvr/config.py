@@ -1,0 +1,196 @@
+"""A run's settings, and the recipes that fill them in.
+
+What the framework reads is typed here and checked before anything heavy starts. What a plug-in
+reads is its own constructor: its node names it by ``_target_`` and carries its arguments, so a new
+plug-in is a file and a recipe line, with no table of names to add it to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+Plugin = dict[str, Any]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work: its value, the reason, and what to do."""
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_prompt_tokens: int = 1024
+    """Longer prompts are left out and counted, never cut."""
+    max_tokens: int = 1024
+    """Completion tokens at most."""
+
+
+@dataclass(kw_only=True)
+class RolloutConfig:
+    workers: int = 1
+    """Engines, each with its own copy of the weights."""
+    cpus: float = 1
+    """Cores per engine; on a CPU also its number of threads (at least 1)."""
+    gpus: float = 0
+    """GPUs per engine."""
+    concurrency: int = 64
+    """Problems in flight over all engines; beyond what ``max_lag`` allows there are never more."""
+    dtype: str = "bfloat16"
+    engine: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Further vLLM engine arguments, by vLLM's own names, such as ``gpu_memory_utilization``."""
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    lr: float = 1e-6
+    warmup_steps: int = 0
+    """Optimizer steps over which the learning rate rises from 0 to ``lr``; constant after that."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+
+
+@dataclass(kw_only=True)
+class LearnerConfig:
+    workers: int = 1
+    """Data-parallel ranks."""
+    cpus: float = 1
+    """Cores per rank; on a CPU also its number of threads (at least 1)."""
+    gpus: float = 0
+    zero_stage: int = 0
+    dtype: str = "bfloat16"
+    """bfloat16 keeps fp32 master weights and accumulates gradients in fp32."""
+    attention: str = "sdpa"
+    """As transformers' ``attn_implementation``."""
+    layout: str = "padded"
+    """``padded``: rows of similar length; ``packed``: one row, no padding."""
+    tokens_per_microbatch: int = 16384
+    """Bound of one micro-batch, padding included; the gradient does not depend on it."""
+    head_chunk: int = 1024
+    """Tokens whose logits exist at a time."""
+    activation_checkpointing: bool = False
+    aggregation: str = "token-mean"
+    """``token-mean``, ``seq-mean-token-mean``, ``seq-mean-token-sum`` or
+    ``seq-mean-token-sum-norm`` (divided by ``sampling.max_tokens``)."""
+    loss: Plugin = MISSING
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    deepspeed: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Laid over the DeepSpeed configuration that is made from the settings above."""
+
+
+@dataclass(kw_only=True)
+class RewardServiceConfig:
+    workers: int = 1
+    """Ray actors that own grading processes."""
+    processes: int = 2
+    """Grading processes per worker."""
+    seconds: float = 5.0
+    """Longest time for one verdict, from dispatch; past it the process is killed."""
+    max_failure_rate: float = 0.1
+    """Share of verdicts of a step that may be ``timeout`` or ``error`` before the run stops."""
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    problems: Plugin | None = None
+    """Held-out problems; null switches evaluation off."""
+    limit: int | None = None
+    """Problems at most, from the start of the file."""
+    samples: int = 8
+    """Samples per problem at the training temperature, beside the greedy one."""
+    every: int = 0
+    """Steps between evaluations; 0 evaluates before and after training only."""
+
+
+@dataclass(kw_only=True)
+class WeightsConfig:
+    channel: str = "rlvr.weights.shm"
+    """Module with the classes ``Sender`` and ``Receiver``."""
+    checksum_bytes: int = 256 * 2**20
+    """Bytes per sync whose checksums are compared; a rotating sample where there are more."""
+    probe_every: int = 1
+    """Syncs between log-prob probes, after the first; 0 probes the first only."""
+    probe_tolerance: float = 1e-3
+    """Largest mean absolute log-prob difference (nats); bf16 on a GPU needs about 0.1."""
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    every: int = 50
+    """Steps between checkpoints; there is always one at the end."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    resume: str = "auto"
+    """``auto``: from ``run_dir``'s latest where there is one; ``never``; or a checkpoint's path."""
+
+
+@dataclass(kw_only=True)
+class BudgetConfig:
+    """Longest waits in seconds. Past one, the stacks of all workers go to a file that the error
+    names together with the phase."""
+
+    start: float = 600.0
+    generate: float = 1800.0
+    grade: float = 300.0
+    train: float = 1800.0
+    sync: float = 600.0
+    save: float = 1800.0
+    load: float = 1800.0
+    batch: float = 3600.0
+    """For a whole step's batch to fill."""
+    stop: float = 30.0
+
+
+@dataclass(kw_only=True)
+class ClusterConfig:
+    address: str | None = None
+    """Of a running Ray cluster; null starts one on this machine."""
+    strategy: str = "PACK"
+    """Ray's placement strategy for the workers."""
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    """Environment variables for every worker."""
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    model: str = MISSING
+    """A directory with weights and a tokenizer, or a name on the Hugging Face hub."""
+    recipe_name: str = ""
+    run_dir: str = ""
+    """Everything that the run writes; empty makes ``runs/<recipe>/<time>``."""
+    seed: int = 0
+    steps: int = 200
+    """Batches that are trained on."""
+    problems_per_step: int = 32
+    rollouts_per_problem: int = 8
+    updates_per_step: int = 1
+    """Optimizer steps per batch; each takes an equal share of its problems."""
+    max_lag: int = 0
+    """Optimizer steps that sampling may run ahead of training. 0 is on-policy."""
+    min_graded: int = 2
+    """A group with fewer graded rollouts is dropped."""
+    max_starved_steps: int = 20
+    """Steps' worth of groups that may be dropped in a row before the run ends."""
+    system_prompt: str = ""
+    """First message, where prompts go through a chat template."""
+    problems: Plugin = MISSING
+    reward: Any = MISSING
+    """A plug-in, or ``path/to/file.py:function``."""
+    filter: Plugin = MISSING
+    advantage: Plugin = MISSING
+    sinks: list[Plugin] = field(default_factory=list[Plugin])
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    reward_service: RewardServiceConfig = field(default_factory=RewardServiceConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    budgets: BudgetConfig = field(default_factory=BudgetConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -1,0 +1,381 @@
+"""The training loop: who hands what to whom, and how far sampling may run ahead.
+
+    problems -> rollouts -> grader -> filter -> [ ready ] -> advantage -> learner
+                   ^                                                         |
+                   +------------------------- weights -----------------------+
+
+One task, ``_sample``, draws problems, observes graded groups and fills ``ready``; it alone talks to
+the problem stream and to the filter, so their states need no lock. ``run`` makes a step of every
+``problems_per_step`` ready groups.
+
+A group holds a slot from before it is sampled until the weights that it trained are loaded, and
+there are ``max_lag // updates_per_step + 1`` steps' worth of slots: sampling cannot run further
+ahead than may train. What a slow rollout overtakes all the same is dropped when a batch is made.
+On-policy (``max_lag=0``) groups are observed in the order in which they were drawn, so that a
+batch does not depend on which engine was faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rlvr.advantages.base import Advantage
+from rlvr.difficulty.base import DifficultyFilter
+from rlvr.problems.base import ProblemStream
+from rlvr.sinks.base import Sink
+from rlvr.types import (
+    Finish,
+    GradedGroup,
+    Problem,
+    RolloutGroup,
+    TrainBatch,
+    TrainSample,
+    WeightVersion,
+)
+
+Metrics = dict[str, float]
+
+
+class Rollouts(Protocol):
+    async def generate(self, problem: Problem, *, n: int, epoch_key: str) -> RolloutGroup: ...
+
+
+class Grader(Protocol):
+    async def grade(self, group: RolloutGroup) -> GradedGroup: ...
+
+
+class Learner(Protocol):
+    async def step(self, batch: TrainBatch) -> Mapping[str, float]: ...
+
+
+class Weights(Protocol):
+    async def sync(self, version: WeightVersion) -> Mapping[str, float]:
+        """Bring every engine to the learner's weights; return once each has confirmed them."""
+        ...
+
+
+class Starved(RuntimeError):
+    """Groups come back but none of them may train."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One problem taken from the stream."""
+
+    index: int
+    """Counts draws over the whole run."""
+    problem: Problem
+    epoch: int
+
+
+@dataclass(kw_only=True)
+class Loop:
+    problems: ProblemStream
+    rollouts: Rollouts
+    grader: Grader
+    filter: DifficultyFilter
+    advantage: Advantage
+    learner: Learner
+    weights: Weights
+    sink: Sink
+    steps: int
+    problems_per_step: int
+    rollouts_per_problem: int
+    updates_per_step: int = 1
+    max_lag: int = 0
+    concurrency: int = 64
+    min_graded: int = 2
+    max_starved_steps: int = 20
+    batch_seconds: float = 3600.0
+    """Longest wait for a batch to fill."""
+    evaluate: Callable[[int], Awaitable[Metrics]] | None = None
+    """Called after a step with its number; returns nothing where no evaluation is due."""
+    save: Callable[[int, dict[str, Any]], Awaitable[Metrics]] | None = None
+    """Called after a step with its number and the loop's state; decides whether one is due."""
+
+    step: int = field(default=0, init=False)
+    version: WeightVersion = field(default=WeightVersion(0), init=False)
+    totals: Counter[str] = field(default_factory=Counter[str], init=False)
+    """Over the whole run. ``drawn`` = ``trained`` + every ``dropped/...`` + in flight + ready."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set it to end the run at the next safe place, with everything accounted for."""
+
+    def __post_init__(self) -> None:
+        self._stream: Iterator[Problem] | None = None
+        self._flying: dict[int, Draw] = {}
+        self._finished: dict[int, GradedGroup] = {}
+        self._again: deque[Draw] = deque()
+        self._ready: deque[GradedGroup] = deque()
+        self._training: int = 0
+        self._events: asyncio.Queue[tuple[Draw, GradedGroup] | None] = asyncio.Queue()
+        self._filled = asyncio.Event()
+        self._window: Counter[str] = Counter()
+        self._rates: list[float] = []
+        self._starved: Counter[str] = Counter()
+
+    # -- sampling -------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """Groups that may be in flight, ready or in training at a time."""
+        return (self.max_lag // self.updates_per_step + 1) * self.problems_per_step
+
+    async def _sample(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                while (
+                    len(self._flying) + len(self._ready) + self._training < self.slots
+                    and len(self._flying) < self.concurrency
+                ):
+                    draw = self._draw()
+                    self._flying[draw.index] = draw
+                    tasks.create_task(self._roll(draw))
+                event = await self._events.get()  # bounded: `run` waits for batches with a budget
+                if event is not None:
+                    draw, group = event
+                    self._finished[draw.index] = group
+                    for index in self._observable():
+                        self._observe(self._flying.pop(index), self._finished.pop(index))
+
+    async def _roll(self, draw: Draw) -> None:
+        group = await self.rollouts.generate(
+            draw.problem, n=self.rollouts_per_problem, epoch_key=str(draw.epoch)
+        )
+        self._events.put_nowait((draw, await self.grader.grade(group)))
+
+    def _draw(self) -> Draw:
+        if self._again:  # drawn before an interruption: the filter has been asked already
+            return self._again.popleft()
+        if self._stream is None:
+            self._stream = iter(self.problems)
+        for problem in self._stream:
+            if self.filter.wants(problem):
+                draw = Draw(self.totals["drawn"], problem, self.problems.epoch)
+                self.totals["drawn"] += 1
+                return draw
+            self._window["difficulty/resting"] += 1
+        raise ValueError("the problem stream ended; it has to be endless (see ProblemStream)")
+
+    def _observable(self) -> list[int]:
+        if self.max_lag > 0:
+            return sorted(self._finished)
+        done: list[int] = []
+        for index in sorted(self._flying):
+            if index not in self._finished:
+                break
+            done.append(index)
+        return done
+
+    def _observe(self, draw: Draw, group: GradedGroup) -> None:
+        self._window["tokens"] += group.tokens
+        self._window["samples"] += len(group.rollouts_G) + len(group.ungraded)
+        for verdict in (*group.verdicts_G, *group.ungraded):
+            self._window[f"rewards/{verdict.outcome}"] += 1
+        if len(group.rollouts_G) < self.min_graded:
+            self._drop(draw.problem, "ungraded")
+            return
+        self._rates.append(group.pass_rate)
+        decision = self.filter.observe(group)
+        if not decision.keep:
+            self._drop(draw.problem, decision.reason)
+            return
+        self._window["difficulty/kept"] += 1
+        self._starved.clear()
+        self._ready.append(group)
+        if len(self._ready) >= self.problems_per_step:
+            self._filled.set()
+
+    def _drop(self, problem: Problem, reason: str) -> None:
+        self.totals[f"dropped/{reason}"] += 1
+        self._window[f"difficulty/{reason}"] += 1
+        self._starved[reason] += 1
+        if self._starved.total() >= self.max_starved_steps * self.problems_per_step:
+            raise Starved(
+                f"the last {self._starved.total()} groups ({self.max_starved_steps} steps' worth) "
+                f"were all dropped: {dict(self._starved)}, lately problem {problem.id!r}. "
+                f"{advice(self._starved.most_common(1)[0][0])}"
+            )
+
+    # -- training -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Train until ``steps``, or until ``stop`` is set.
+
+        Raises:
+            Starved: the filter or the grader let nothing through.
+            TimeoutError: a batch did not fill within ``batch_seconds``.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            sampler = tasks.create_task(self._sample())
+            while self.step < self.steps and not self.stop.is_set():
+                began = time.monotonic()
+                groups_P = await self._next_batch()
+                if groups_P is None:
+                    break
+                metrics = await self._train(groups_P, began)
+                self.sink.log(self.step, metrics)
+            sampler.cancel()
+
+    async def _next_batch(self) -> list[GradedGroup] | None:
+        """The oldest groups that are fresh enough, or None where the run is to stop."""
+        deadline = time.monotonic() + self.batch_seconds
+        while True:
+            self._drop_stale()
+            if len(self._ready) >= self.problems_per_step:
+                self._training = self.problems_per_step
+                return [self._ready.popleft() for _ in range(self.problems_per_step)]
+            self._filled.clear()
+            left = deadline - time.monotonic()
+            if left > 0:
+                await self._wait_until_filled_or_stopped(left)
+            if self.stop.is_set():
+                return None
+            if left <= 0:
+                raise TimeoutError(
+                    f"step {self.step + 1}: {len(self._ready)} of {self.problems_per_step} groups "
+                    f"were ready after {self.batch_seconds:.0f} s, {len(self._flying)} in flight. "
+                    "Raise budgets.batch, or look at the engines' logs for why they are slow"
+                )
+
+    async def _wait_until_filled_or_stopped(self, seconds: float) -> None:
+        tasks = [asyncio.create_task(event.wait()) for event in (self._filled, self.stop)]
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _drop_stale(self) -> None:
+        fresh = deque(g for g in self._ready if self.version - g.version <= self.max_lag)
+        if stale := len(self._ready) - len(fresh):
+            self.totals["dropped/stale"] += stale
+            self._window["loop/stale"] += stale
+            self._ready = fresh
+            self._events.put_nowait(None)  # slots are free again
+
+    async def _train(self, groups_P: list[GradedGroup], began: float) -> Metrics:
+        metrics: Metrics = {"timing_s/gen": time.monotonic() - began}
+        lags = [
+            self.version - version
+            for group in groups_P
+            for rollout in group.rollouts_G
+            for version in rollout.versions_T
+        ]
+        clock = time.monotonic()
+        metrics |= await self.learner.step(self._batch(groups_P))
+        metrics["timing_s/update_actor"] = time.monotonic() - clock
+        self.step += 1
+        self.version = WeightVersion(self.version + self.updates_per_step)
+        clock = time.monotonic()
+        metrics |= await self.weights.sync(self.version)
+        metrics["timing_s/sync"] = time.monotonic() - clock
+        self.totals["trained"] += len(groups_P)
+        self._training = 0
+        metrics |= describe(groups_P)
+        metrics |= {
+            "loop/version": float(self.version),
+            "loop/lag_mean": sum(lags) / len(lags),
+            "loop/lag_max": float(max(lags)),
+            "loop/in_flight": float(len(self._flying)),
+            "loop/ready": float(len(self._ready)),
+        }
+        metrics |= self._take_window(time.monotonic() - began)
+        if self.evaluate is not None:
+            metrics |= await self.evaluate(self.step)
+        if self.save is not None:
+            metrics |= await self.save(self.step, self.state_dict())
+        self._events.put_nowait(None)
+        return metrics
+
+    def _batch(self, groups_P: list[GradedGroup]) -> TrainBatch:
+        return TrainBatch(
+            version=self.version,
+            samples=tuple(
+                TrainSample(rollout=rollout, advantage=advantage)
+                for group in groups_P
+                for rollout, advantage in zip(group.rollouts_G, self.advantage(group), strict=True)
+            ),
+        )
+
+    def _take_window(self, seconds: float) -> Metrics:
+        """What was sampled since the last step, kept and dropped alike."""
+        window, self._window = self._window, Counter()
+        rates, self._rates = self._rates, []
+        self.totals["samples"] += window["samples"]
+        self.totals["tokens"] += window["tokens"]
+        metrics = {name: float(count) for name, count in window.items()}
+        metrics["perf/tokens"] = metrics.pop("tokens", 0.0)
+        metrics["perf/samples"] = metrics.pop("samples", 0.0)
+        metrics["perf/throughput"] = metrics["perf/tokens"] / seconds
+        metrics["timing_s/step"] = seconds
+        if rates:
+            metrics["difficulty/pass_rate"] = sum(rates) / len(rates)
+        return metrics
+
+    # -- resume ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the learner's own state; picklable."""
+        totals = self.totals
+        held = len(self._flying) + len(self._again) + len(self._ready)
+        ended = sum(n for name, n in totals.items() if name.startswith("dropped/"))
+        if totals["drawn"] != totals["trained"] + ended + held:
+            raise RuntimeError(
+                f"accounting is off: {dict(totals)} with {held} groups held; every problem drawn "
+                "has to be trained, dropped, in flight or ready"
+            )
+        return {
+            "step": self.step,
+            "version": int(self.version),
+            "totals": dict(totals),
+            "problems": self.problems.state_dict(),
+            "filter": self.filter.state_dict(),
+            "ready": list(self._ready),
+            "in_flight": [*self._again, *(self._flying[i] for i in sorted(self._flying))],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken; what was in flight is sampled anew, first."""
+        self.step = state["step"]
+        self.version = WeightVersion(state["version"])
+        self.totals = Counter(state["totals"])
+        self.problems.load_state_dict(state["problems"])
+        self.filter.load_state_dict(state["filter"])
+        self._ready = deque(state["ready"])
+        self._again = deque(state["in_flight"])
+
+
+def describe(groups_P: list[GradedGroup]) -> Metrics:
+    """Metrics of the groups of one batch."""
+    rewards = [reward for group in groups_P for reward in group.rewards_G]
+    rollouts = [rollout for group in groups_P for rollout in group.rollouts_G]
+    lengths = [len(rollout.completion_ids_T) for rollout in rollouts]
+    prompts = [len(rollout.prompt_ids) for rollout in rollouts]
+    cut = sum(rollout.finish is Finish.LENGTH for rollout in rollouts)
+    return {
+        "critic/score/mean": sum(rewards) / len(rewards),
+        "critic/score/max": max(rewards),
+        "critic/score/min": min(rewards),
+        "response_length/mean": sum(lengths) / len(lengths),
+        "response_length/max": float(max(lengths)),
+        "response_length/min": float(min(lengths)),
+        "response_length/clip_ratio": cut / len(rollouts),
+        "prompt_length/mean": sum(prompts) / len(prompts),
+    }
+
+
+def advice(reason: str) -> str:
+    """What to do about a run in which one reason drops every group."""
+    return {
+        "too_easy": "The policy solves everything that it is given: add harder problems, or stop.",
+        "too_hard": "The policy solves nothing that it is given: begin with easier problems or a "
+        "stronger model, allow more tokens (sampling.max_tokens), or check that the "
+        "reward accepts right answers (python -m rlvr.rewards.check).",
+        "ungraded": "The grader fails or abstains: look at rewards/timeout and rewards/error and "
+        "at the reward workers' logs.",
+    }.get(reason, "Widen the filter's band, or change the problems.")

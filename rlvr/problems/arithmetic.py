@@ -1,0 +1,182 @@
+r"""Made-up arithmetic with an exact answer, for runs that take minutes on a CPU.
+
+A problem of level n chains n operations, such as ``(12+7)*3=`` at level 2. All values on the way
+are whole numbers from 0 to 99, so a chain is n small facts for who writes them down one by one,
+and far too much to see at a glance.
+
+The three splits share no problem: a hash of the problem's text alone says which one it is in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from typing import Any, Literal, get_args
+
+from rlvr.problems.stream import Shuffled
+from rlvr.types import Problem
+
+Split = Literal["warmup", "train", "held_out"]
+
+LARGEST = int(__import__("os").environ.get("LG", "30"))
+SHARE_OF_SPLIT: dict[Split, int] = {"warmup": 50, "train": 40, "held_out": 10}
+"""Percent of all problems of a level."""
+MAX_REJECTED = 5000
+"""Draws in a row that bring nothing new, past which a level counts as used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation on the running value, such as ``19*3=57``."""
+
+    value: int
+    operator: str
+    operand: int
+
+    @property
+    def result(self) -> int:
+        match self.operator:
+            case "+":
+                return self.value + self.operand
+            case "-":
+                return self.value - self.operand
+            case _:
+                return self.value * self.operand
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.operator}{self.operand}={self.result}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Operations of which each takes the result of the one before."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def prompt(self) -> str:
+        """The chain as one expression, with the brackets that the order of operations needs."""
+        text, is_sum = str(self.steps[0].value), False
+        for step in self.steps:
+            if step.operator == "*":
+                text, is_sum = f"({text})" if is_sum else text, False
+            else:
+                is_sum = True
+            text += f"{step.operator}{step.operand}"
+        return f"{text}="
+
+    @property
+    def answer(self) -> str:
+        return str(self.steps[-1].result)
+
+    def hurried(self) -> str:
+        """The answer at once."""
+        return rf"\boxed{{{self.answer}}}"
+
+    def worked(self) -> str:
+        """One line for each operation, then the answer."""
+        return "\n".join([*map(str, self.steps), self.hurried()])
+
+
+class Arithmetic:
+    """A stream of problems of one split, the same number of each level.
+
+    The n-th problem of a split and level is always the same one, whatever ``size`` and ``seed``;
+    the seed decides the order of the epochs.
+
+    Raises:
+        ValueError: an unknown split, no levels, or fewer problems in a level than asked for.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int = 4096,
+        levels: Sequence[int] = (1, 2, 3, 4),
+        seed: int = 0,
+    ) -> None:
+        if not levels or min(levels) < 1 or size < len(levels):
+            raise ValueError(
+                f"size={size}, levels={list(levels)}: give at least one level, each at least 1, "
+                "and at least one problem for each"
+            )
+        shares = [size // len(levels) + (i < size % len(levels)) for i in range(len(levels))]
+        problems = [
+            _problem(chain, id=f"arithmetic/{split}/{level}/{i:05d}", level=level)
+            for level, share in zip(levels, shares, strict=True)
+            for i, chain in enumerate(islice(chains(split, level), share))
+        ]
+        if len(problems) < size:
+            raise ValueError(
+                f"size={size}: split {split!r} has only {len(problems)} problems at levels "
+                f"{list(levels)} in equal shares; ask for fewer or add higher levels"
+            )
+        self._stream = Shuffled(problems, seed=seed)
+
+    def all(self) -> Sequence[Problem]:
+        return self._stream.all()
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._stream)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stream.load_state_dict(state)
+
+
+def chains(split: Split, level: int) -> Iterator[Chain]:
+    """The chains of a split with ``level`` operations, no two alike, until they run out."""
+    if split not in get_args(Split):
+        raise ValueError(f"split={split!r}: there are {', '.join(get_args(Split))}")
+    draw = random.Random(f"arithmetic/{split}/{level}")
+    seen: set[str] = set()
+    rejected = 0
+    while rejected < MAX_REJECTED:
+        chain = _draw_chain(draw, level)
+        rejected += 1
+        if chain.prompt not in seen and split_of(chain.prompt) == split:
+            seen.add(chain.prompt)
+            rejected = 0
+            yield chain
+
+
+def split_of(prompt: str) -> Split:
+    """The one split that a problem is in, from its text alone."""
+    place = int.from_bytes(sha256(prompt.encode()).digest()[:8]) % 100
+    for split, share in SHARE_OF_SPLIT.items():
+        if place < share:
+            return split
+        place -= share
+    raise AssertionError(f"the shares {SHARE_OF_SPLIT} do not add up to 100")
+
+
+def _draw_chain(draw: random.Random, level: int) -> Chain:
+    value = draw.randint(1, LARGEST)
+    steps: list[Step] = []
+    for _ in range(level):
+        operands = {
+            "+": range(1, min(9, LARGEST - value) + 1),
+            "-": range(1, min(9, value) + 1),
+            "*": range(2, min(9, LARGEST // value if value else 0) + 1),
+        }
+        operator = draw.choice([name for name, allowed in operands.items() if allowed])
+        step = Step(value=value, operator=operator, operand=draw.choice(operands[operator]))
+        steps.append(step)
+        value = step.result
+    return Chain(tuple(steps))
+
+
+def _problem(chain: Chain, *, id: str, level: int) -> Problem:
+    return Problem(
+        id=id,
+        prompt=chain.prompt,
+        answer=chain.answer,
+        source=f"arithmetic/{level}",
+        extra={"level": level},
+    )

@@ -1,0 +1,191 @@
+"""What travels through a run, in the order it travels.
+
+    Problem -> Rollout -> RolloutGroup -> GradedGroup -> TrainSample -> TrainBatch
+
+Each is frozen: a stage reads one and makes the next, so a value that exists is complete.
+Nothing here imports more than the standard library, so every process can unpickle all of it.
+
+Names of arrays end in what they are indexed by:
+    P  problems in a step     G  rollouts of one problem     T  tokens of one sequence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+WeightVersion = NewType("WeightVersion", int)
+"""Optimizer steps taken: 0 for the weights that a run starts from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A prompt whose answer a rule can check."""
+
+    id: str
+    """Stable across runs and shuffles, such as ``gsm8k/train/1024``."""
+    prompt: str | tuple[Message, ...]
+    """Plain text goes to the model as it is; messages go through its chat template."""
+    answer: str
+    source: str = ""
+    """Where it comes from; rewards may be routed, and metrics split, by it."""
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The row's other columns, for rewards that read them."""
+
+
+class Finish(StrEnum):
+    """Why an engine stopped generating."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One completion, with what the trainer must know about how it was sampled."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids_T: tuple[int, ...]
+    logprobs_T: tuple[float, ...]
+    """Of each completion token, under the weights and the temperature that sampled it (nats)."""
+    versions_T: tuple[WeightVersion, ...]
+    """Weights that produced each completion token."""
+    text: str
+    finish: Finish
+
+    def __post_init__(self) -> None:
+        tokens = len(self.completion_ids_T)
+        if not tokens:
+            raise ValueError("a rollout has at least one completion token, got none")
+        if len(self.logprobs_T) != tokens or len(self.versions_T) != tokens:
+            raise ValueError(
+                f"a rollout needs one logprob and one version per completion token, got "
+                f"{len(self.logprobs_T)} and {len(self.versions_T)} for {tokens} tokens"
+            )
+
+    @property
+    def version(self) -> WeightVersion:
+        """The oldest weights that produced any of its tokens."""
+        return min(self.versions_T)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutGroup:
+    """Rollouts of one problem, not yet graded."""
+
+    problem: Problem
+    rollouts_G: tuple[Rollout, ...]
+
+
+class Outcome(StrEnum):
+    """What grading found. The first three are about the model, the others about the grader."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    GOLD_UNPARSED = "gold_unparsed"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    ABSTAIN = "abstain"
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether it says something about the model, and so may train."""
+        return self in GRADED
+
+
+GRADED = frozenset({Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A reward and the reason for it, or the reason why there is none."""
+
+    outcome: Outcome
+    reward: float | None
+    """None where the grader failed or abstained: such a rollout leaves its group's statistics."""
+    extracted: str | None = None
+    """The part of the text that was judged."""
+    detail: str = ""
+    """For people: why, where it is not plain from the outcome."""
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Numbers that are logged apart."""
+    verifier: str = ""
+    """Name and version of what judged, such as ``math@1``."""
+
+    def __post_init__(self) -> None:
+        if self.outcome.is_graded != (self.reward is not None):
+            raise ValueError(
+                f"outcome={self.outcome} with reward={self.reward}: a graded outcome has a reward "
+                "and a grader's failure has none (it must never turn into a 0 that trains)"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedGroup:
+    """The rollouts of one problem that were graded, each with its verdict.
+
+    Those whose grader failed are left out of it and kept aside in ``ungraded``.
+    """
+
+    problem: Problem
+    rollouts_G: tuple[Rollout, ...]
+    verdicts_G: tuple[Verdict, ...]
+    ungraded: tuple[Verdict, ...] = ()
+
+    @property
+    def rewards_G(self) -> tuple[float, ...]:
+        return tuple(v.reward for v in self.verdicts_G if v.reward is not None)
+
+    @property
+    def mean_reward(self) -> float:
+        """Mean reward; NaN for a group with nothing graded."""
+        return sum(self.rewards_G) / len(self.rewards_G) if self.rewards_G else float("nan")
+
+    @property
+    def pass_rate(self) -> float:
+        """Share that the verifier called correct; NaN for a group with nothing graded."""
+        right = sum(v.outcome is Outcome.CORRECT for v in self.verdicts_G)
+        return right / len(self.verdicts_G) if self.verdicts_G else float("nan")
+
+    @property
+    def version(self) -> WeightVersion:
+        """The oldest weights that produced any of its tokens."""
+        return min(rollout.version for rollout in self.rollouts_G)
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of its graded rollouts."""
+        return sum(len(rollout.completion_ids_T) for rollout in self.rollouts_G)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSample:
+    """A rollout with its credit; all that the learner needs, and nothing of how it came to be."""
+
+    rollout: Rollout
+    advantage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainBatch:
+    """The samples of one optimizer step, and the weights that the step starts from."""
+
+    samples: tuple[TrainSample, ...]
+    version: WeightVersion
+
+    @property
+    def loss_tokens(self) -> int:
+        """Completion tokens over all ranks and micro-batches."""
+        return sum(len(sample.rollout.completion_ids_T) for sample in self.samples)
