@@ -114,7 +114,7 @@ class Evaluation:
 
 
 def last_boxed(text: str) -> str | None:
-    """What the last ``\\boxed{...}`` of ``text`` holds; None where there is none."""
+    """Of the last ``\\boxed{`` what stands before the next ``}``; None where there is none."""
     _, box, rest = text.rpartition("\\boxed{")
     content, brace, _ = rest.partition("}")
     return content.strip() if box and brace else None
@@ -150,9 +150,8 @@ class Reward:
         return rewards
 
 
-@torch.no_grad()
 def accuracy(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[dict[str, str]],
     max_tokens: int,
@@ -163,7 +162,6 @@ def accuracy(
         padding=True,
         padding_side="left",
         return_tensors="pt",
-        add_special_tokens=False,
     )
     output_ids = model.generate(
         input_ids=inputs["input_ids"],
@@ -343,7 +341,7 @@ def train(job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="TRL on one job file")
     parser.add_argument("job", type=Path, help="JSON file with the fields of Job")
     fields = json.loads(parser.parse_args().job.read_text())
     job = Job(**(fields | {"betas": tuple(fields["betas"])}))

@@ -59,6 +59,10 @@ class Weights(Protocol):
         ...
 
 
+class GraderFailing(RuntimeError):
+    """So many verdicts fail that what remains is no fair sample of the model."""
+
+
 class Starved(RuntimeError):
     """Groups come back but none of them may train."""
 
@@ -91,6 +95,8 @@ class Loop:
     concurrency: int = 64
     min_graded: int = 2
     max_starved_steps: int = 20
+    max_failure_rate: float = 1.0
+    """Share of a step's verdicts that may be ``timeout`` or ``error``."""
     batch_seconds: float = 3600.0
     """Longest wait for a batch to fill."""
     evaluate: Callable[[int], Awaitable[Metrics]] | None = None
@@ -193,6 +199,7 @@ class Loop:
     def _drop(self, problem: Problem, reason: str) -> None:
         self.totals[f"dropped/{reason}"] += 1
         self._window[f"difficulty/{reason}"] += 1
+        self._window["difficulty/dropped"] += 1
         self._starved[reason] += 1
         if self._starved.total() >= self.max_starved_steps * self.problems_per_step:
             raise Starved(
@@ -305,6 +312,14 @@ class Loop:
     def _take_window(self, seconds: float) -> Metrics:
         """What was sampled since the last step, kept and dropped alike."""
         window, self._window = self._window, Counter()
+        failed = window["rewards/timeout"] + window["rewards/error"]
+        if failed > self.max_failure_rate * window["samples"]:
+            raise GraderFailing(
+                f"step {self.step}: {failed} of {window['samples']} verdicts were timeouts or "
+                f"errors, more than reward_service.max_failure_rate={self.max_failure_rate:g}. "
+                "Look at the reward workers' logs, then mend the reward or give it more time "
+                "(reward_service.seconds)"
+            )
         rates, self._rates = self._rates, []
         self.totals["samples"] += window["samples"]
         self.totals["tokens"] += window["tokens"]

@@ -40,8 +40,9 @@ def check(node: Mapping[str, Any], given: Iterable[str] = ()) -> None:
     ``given`` are the names of the arguments that the caller adds to the node's own.
     """
     target = _target(node)
+    called = locate(target)
     try:
-        parameters = inspect.signature(locate(target)).parameters.values()
+        parameters = inspect.signature(called).parameters.values()
     except ValueError:
         return  # A builtin without a signature checks its arguments when it is called.
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

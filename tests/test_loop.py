@@ -138,7 +138,8 @@ def test_no_token_trains_that_is_older_than_the_lag_allows(max_lag):
     bandit = train(max_lag=max_lag)
     for batch in bandit.batches:
         lags = [batch.version - v for s in batch.samples for v in s.rollout.versions_T]
-        assert 0 <= min(lags) and max(lags) <= max_lag
+        assert min(lags) >= 0
+        assert max(lags) <= max_lag
 
 
 def test_asynchronous_sampling_does_run_ahead():

@@ -78,10 +78,10 @@ def fused_head(
     """
     _check(hidden_TH, weight_VH, targets_T, temperature, chunk)
     metrics: Totals = {}
-    applied = _FusedHead.apply(  # pyright: ignore[reportUnknownMemberType]
+    apply = cast(Callable[..., tuple[Tensor, Tensor, Tensor]], _FusedHead.apply)
+    loss, logprobs_T, entropy_T = apply(
         hidden_TH, weight_VH, targets_T, token_loss, temperature, chunk, metrics
     )
-    loss, logprobs_T, entropy_T = cast(tuple[Tensor, Tensor, Tensor], applied)
     return HeadOutput(loss, logprobs_T, entropy_T, metrics)
 
 
@@ -144,17 +144,198 @@ def logits_gradient(
     and along h:  dL/dz_j = (a (1[j = target] - p_j) - b p_j (log p_j + h)) / temperature.
     """
     along_logprob_C, along_entropy_C = slopes
-    if along_entropy_C is not None:
-        offset_C = entropy_C - sums_C.log() + along_logprob_C / along_entropy_C
-        # b == 0 in some row would divide by zero there; such rows take the other form.
-        flat_C = along_entropy_C == 0
-        logits_CV.add_(offset_C.masked_fill(flat_C, 0.0).unsqueeze(1))
-        logits_CV.mul_(along_entropy_C.unsqueeze(1))
-        logits_CV.add_(along_logprob_C.where(flat_C, torch.zeros_like(sums_C)).unsqueeze(1))
-        exponents_CV.mul_(logits_CV).mul_((-1.0 / (sums_C * temperature)).unsqueeze(1))
+    scale_C = -1.0 / (sums_C * temperature)
+    if along_entropy_C is None:
+        exponents_CV.mul_((along_logprob_C * scale_C).unsqueeze(1))
     else:
-        exponents_CV.mul_((-along_logprob_C / (sums_C * temperature)).unsqueeze(1))
+        logits_CV.add_((entropy_C - sums_C.log()).unsqueeze(1))
+        logits_CV.mul_(along_entropy_C.unsqueeze(1)).add_(along_logprob_C.unsqueeze(1))
+        exponents_CV.mul_(logits_CV).mul_(scale_C.unsqueeze(1))
     exponents_CV.scatter_add_(
         1, targets_C.unsqueeze(1), (along_logprob_C / temperature).unsqueeze(1)
     )
     return exponents_CV
+
+
+class _FusedHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TH: Tensor,
+        weight_VH: Tensor,
+        targets_T: Tensor,
+        token_loss: TokenLoss,
+        temperature: float,
+        chunk: int,
+        metrics: Totals,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = hidden_TH.shape[0]
+        rows_of = _Rows(hidden_TH, weight_VH, chunk)
+        gradients = _Gradients(
+            hidden_TH if ctx.needs_input_grad[0] else None,
+            weight_VH if ctx.needs_input_grad[1] else None,
+            rows_of.dtype,
+        )
+        logprobs_T = hidden_TH.new_empty(tokens, dtype=rows_of.dtype)
+        entropy_T = torch.empty_like(logprobs_T)
+        loss = torch.zeros((), dtype=rows_of.dtype, device=hidden_TH.device)
+        for rows in _chunks(tokens, chunk):
+            logits_CV, exponents_CV = rows_of.logits(rows), rows_of.work(rows)
+            targets_C = targets_T[rows]
+            logprobs_C, entropy_C, sums_C = statistics(
+                logits_CV, exponents_CV, targets_C, temperature
+            )
+            logprobs_T[rows], entropy_T[rows] = logprobs_C, entropy_C
+            share, slopes = _share_and_slopes(token_loss, rows, logprobs_C, entropy_C)
+            loss += share.loss.detach()
+            _add(metrics, share.metrics)
+            if not gradients.wanted:
+                continue
+            hidden_CH = hidden_TH[rows]
+            active_C = _active(slopes)
+            if active_C is not None:
+                logits_CV, exponents_CV = logits_CV[active_C], exponents_CV[active_C]
+                hidden_CH, targets_C = hidden_CH[active_C], targets_C[active_C]
+                sums_C, entropy_C = sums_C[active_C], entropy_C[active_C]
+                slopes = slopes[0][active_C], None if slopes[1] is None else slopes[1][active_C]
+            if not targets_C.numel():
+                continue
+            gradient_CV = logits_gradient(
+                logits_CV, exponents_CV, sums_C, targets_C, entropy_C, slopes, temperature
+            )
+            gradients.add(rows, active_C, gradient_CV.to(hidden_TH.dtype), hidden_CH, weight_VH)
+        ctx.gradients = gradients
+        ctx.mark_non_differentiable(logprobs_T, entropy_T)
+        return loss, logprobs_T, entropy_T
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = cast("_Gradients | None", ctx.gradients)
+        if gradients is None:
+            raise RuntimeError(
+                "the fused head was back-propagated a second time; its gradients are scaled in "
+                "place and exist once: call fused_head again"
+            )
+        ctx.gradients = None
+        hidden_TH, weight_VH = gradients.scaled(outputs[0])
+        return hidden_TH, weight_VH, None, None, None, None, None
+
+
+class _Rows:
+    """Logits of any rows, in buffers that all chunks share."""
+
+    def __init__(self, hidden_TH: Tensor, weight_VH: Tensor, chunk: int) -> None:
+        self._hidden_TH = hidden_TH
+        self._weight_HV = weight_VH.t()
+        self.dtype = torch.float64 if hidden_TH.dtype == torch.float64 else torch.float32
+        shape = (min(chunk, hidden_TH.shape[0]), weight_VH.shape[0])
+        self._logits_CV = hidden_TH.new_empty(shape, dtype=self.dtype)
+        self._work_CV = torch.empty_like(self._logits_CV)
+
+    def logits(self, rows: slice) -> Tensor:
+        logits_CV = self._logits_CV[: rows.stop - rows.start]
+        if self._hidden_TH.dtype == self.dtype:
+            return torch.mm(self._hidden_TH[rows], self._weight_HV, out=logits_CV)
+        return logits_CV.copy_(torch.mm(self._hidden_TH[rows], self._weight_HV))
+
+    def work(self, rows: slice) -> Tensor:
+        return self._work_CV[: rows.stop - rows.start]
+
+
+class _Gradients:
+    """Of the hidden states and of the weight; each only where it is wanted."""
+
+    def __init__(
+        self, hidden_TH: Tensor | None, weight_VH: Tensor | None, dtype: torch.dtype
+    ) -> None:
+        self._hidden_TH = None if hidden_TH is None else torch.zeros_like(hidden_TH)
+        self._weight_VH = None if weight_VH is None else torch.zeros_like(weight_VH, dtype=dtype)
+        self._weight_dtype = None if weight_VH is None else weight_VH.dtype
+        self.wanted = hidden_TH is not None or weight_VH is not None
+
+    def add(
+        self,
+        rows: slice,
+        active_C: Tensor | None,
+        gradient_CV: Tensor,
+        hidden_CH: Tensor,
+        weight_VH: Tensor,
+    ) -> None:
+        if self._hidden_TH is not None:
+            if active_C is None:
+                torch.mm(gradient_CV, weight_VH, out=self._hidden_TH[rows])
+            else:
+                self._hidden_TH[rows].index_copy_(0, active_C, gradient_CV @ weight_VH)
+        if self._weight_VH is not None:
+            if gradient_CV.dtype == self._weight_VH.dtype:
+                self._weight_VH.addmm_(gradient_CV.t(), hidden_CH)
+            else:
+                self._weight_VH.add_(gradient_CV.t() @ hidden_CH)
+
+    def scaled(self, scale: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        hidden_TH, weight_VH = self._hidden_TH, self._weight_VH
+        if hidden_TH is not None:
+            hidden_TH.mul_(scale)
+        if weight_VH is not None:
+            weight_VH = weight_VH.mul_(scale).to(self._weight_dtype)
+        return hidden_TH, weight_VH
+
+
+def _share_and_slopes(
+    token_loss: TokenLoss, rows: slice, logprobs_C: Tensor, entropy_C: Tensor
+) -> tuple[Share, tuple[Tensor, Tensor | None]]:
+    """The loss of some tokens, and its derivatives along their log-probs and entropies."""
+    with torch.enable_grad():
+        logprobs_C = logprobs_C.detach().requires_grad_()
+        entropy_C = entropy_C.detach().requires_grad_()
+        share = token_loss(rows, logprobs_C, entropy_C)
+        if not share.loss.requires_grad:
+            return share, (torch.zeros_like(logprobs_C), None)
+        along_logprob_C, along_entropy_C = torch.autograd.grad(
+            share.loss, (logprobs_C, entropy_C), allow_unused=True
+        )
+    if along_logprob_C is None:  # pyright: ignore[reportUnnecessaryComparison]
+        along_logprob_C = torch.zeros_like(logprobs_C)
+    return share, (along_logprob_C, along_entropy_C)
+
+
+def _active(slopes: tuple[Tensor, Tensor | None]) -> Tensor | None:
+    """Indices of the rows that the loss depends on; None for all of them.
+
+    Leaving the others out saves their GEMMs, and keeps a NaN in them from being multiplied by 0.
+    """
+    active_C = slopes[0] != 0 if slopes[1] is None else (slopes[0] != 0) | (slopes[1] != 0)
+    indices = active_C.nonzero().squeeze(1)
+    return None if indices.numel() == active_C.numel() else indices
+
+
+def _add(totals: Totals, metrics: Mapping[str, Mean]) -> None:
+    for name, mean in metrics.items():
+        total, count = mean.total.detach(), mean.count.detach()
+        if name in totals:
+            total, count = totals[name][0] + total, totals[name][1] + count
+        totals[name] = (total, count)
+
+
+def _chunks(tokens: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
+
+
+def _check(
+    hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, temperature: float, chunk: int
+) -> None:
+    if (
+        hidden_TH.ndim != 2
+        or weight_VH.ndim != 2
+        or targets_T.shape != hidden_TH.shape[:1]
+        or hidden_TH.shape[1] != weight_VH.shape[1]
+    ):
+        raise ValueError(
+            f"hidden {list(hidden_TH.shape)}, weight {list(weight_VH.shape)} and targets "
+            f"{list(targets_T.shape)} do not fit: they must be [T, H], [V, H] and [T]"
+        )
+    if temperature <= 0 or chunk < 1:
+        raise ValueError(
+            f"temperature={temperature}, chunk={chunk}: both must be positive (a greedy policy "
+            "has no gradient)"
+        )

@@ -56,17 +56,14 @@ class Chain:
 
     steps: tuple[Step, ...]
 
+    def rest(self, done: int) -> str:
+        """The expression that is left when ``done`` operations are carried out."""
+        value = self.steps[done - 1].result if done else self.steps[0].value
+        return f"{value}" + "".join(f"{s.operator}{s.operand}" for s in self.steps[done:])
+
     @property
     def prompt(self) -> str:
-        """The chain as one expression, with the brackets that the order of operations needs."""
-        text, is_sum = str(self.steps[0].value), False
-        for step in self.steps:
-            if step.operator == "*":
-                text, is_sum = f"({text})" if is_sum else text, False
-            else:
-                is_sum = True
-            text += f"{step.operator}{step.operand}"
-        return f"{text}="
+        return f"{self.rest(0)}="
 
     @property
     def answer(self) -> str:
@@ -77,8 +74,13 @@ class Chain:
         return rf"\boxed{{{self.answer}}}"
 
     def worked(self) -> str:
-        """One line for each operation, then the answer."""
-        return "\n".join([*map(str, self.steps), self.hurried()])
+        """What is left after each operation, then the answer."""
+        if __import__("os").environ.get("FMT") == "g":
+            return str(self.steps[0].value) + "".join(f"{t.operator}{t.operand}={t.result}" for t in self.steps) + "\n" + self.hurried()
+        if __import__("os").environ.get("FMT") == "h":
+            return "\n".join(map(str, self.steps)) + "\n" + self.hurried()
+        chain = "=".join(self.rest(done) for done in range(1, len(self.steps) + 1))
+        return f"{chain}\n{self.hurried()}"
 
 
 class Arithmetic:
@@ -163,7 +165,7 @@ def _draw_chain(draw: random.Random, level: int) -> Chain:
         operands = {
             "+": range(1, min(9, LARGEST - value) + 1),
             "-": range(1, min(9, value) + 1),
-            "*": range(2, min(9, LARGEST // value if value else 0) + 1),
+            "*": range(2, 0 if steps else min(9, LARGEST // value) + 1),
         }
         operator = draw.choice([name for name, allowed in operands.items() if allowed])
         step = Step(value=value, operator=operator, operand=draw.choice(operands[operator]))

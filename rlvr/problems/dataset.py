@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import pyarrow.parquet as parquet
 
@@ -16,6 +16,8 @@ from rlvr.types import Message, Problem
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
 _SHOWN = 5
+
+Row = TypeVar("Row")
 
 
 class DatasetError(ValueError):
@@ -69,7 +71,7 @@ class Dataset(Shuffled):
             raise DatasetError(f"limit={limit} leaves no problem: use at least 1, or null for all")
         self._columns = {"prompt": prompt, "answer": answer} | ({"id": id} if id else {})
         self._gold_after = gold_after
-        self._source = source or Path(path).stem
+        self._source = source or Path(path).name.removesuffix(_suffix(path))
         self._split = split
         problems: dict[str, Problem] = {}
         dropped: list[str] = []
@@ -111,7 +113,7 @@ def _rows(
 ) -> Iterator[tuple[str, Mapping[str, Any] | _BadRow]]:
     """Each row with its place, for people; a row that can't be read comes as the reason why."""
     file = Path(path).expanduser()
-    if file.suffix not in SUFFIXES:
+    if not _suffix(path):
         yield from _hub_rows(path, name, split)
     elif not file.is_file():
         near = difflib.get_close_matches(file.name, _siblings(file), n=1)
@@ -125,6 +127,11 @@ def _rows(
         yield from _json_list(file)
     else:
         yield from _numbered(path, _parquet_rows(file))
+
+
+def _suffix(path: str) -> str:
+    """The ending of a file that is read here; empty for a name on the Hub."""
+    return suffix if (suffix := Path(path).suffix) in SUFFIXES else ""
 
 
 def _json_lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | _BadRow]]:
@@ -148,7 +155,7 @@ def _json_list(file: Path) -> Iterator[tuple[str, Mapping[str, Any] | _BadRow]]:
     except ValueError as error:
         raise DatasetError(f"{file}: not JSON ({error}); one object per line is .jsonl") from error
     if not isinstance(rows, list):
-        raise DatasetError(f"{file}: a .json file is a list of objects, got {type(rows).__name__}")
+        raise DatasetError(f"{file}: a .json file is a list of objects, got {_kind(rows)}")
     for place, row in _numbered(str(file), cast(list[object], rows)):
         yield place, cast(dict[str, Any], row) if isinstance(row, dict) else _not_an_object(row)
 
@@ -166,10 +173,10 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _hub_rows(path: str, name: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     # Only here: its import takes over a second, which runs on local files need not wait for.
-    from datasets import load_dataset  # noqa: PLC0415
+    import datasets  # noqa: PLC0415
 
     try:
-        rows = cast(Any, load_dataset)(path, name, split=split)
+        rows = cast(Any, datasets).load_dataset(path, name, split=split)
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path} (name={name}, split={split}): the Hub dataset can't be loaded: {error}. "
@@ -178,7 +185,7 @@ def _hub_rows(path: str, name: str | None, split: str) -> Iterator[tuple[str, Ma
     yield from _numbered(f"{path}[{split}]", rows)
 
 
-def _numbered[Row](path: str, rows: Iterator[Row] | list[Row]) -> Iterator[tuple[str, Row]]:
+def _numbered(path: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     for number, row in enumerate(rows):
         yield f"{path} row {number}", row
 
@@ -202,13 +209,13 @@ def _cell(row: Mapping[str, Any], column: str) -> Any:
 
 
 def _prompt(cell: Any, column: str) -> str | tuple[Message, ...]:
-    if isinstance(cell, str) and cell.strip():
-        return cell
-    if isinstance(cell, list) and cell:
-        return tuple(_message(turn, column) for turn in cast(list[object], cell))
-    if cell is None or cell in ("", []) or isinstance(cell, str):
+    if cell is None or cell == [] or (isinstance(cell, str) and not cell.strip()):
         raise _BadRow(f"{column} is empty")
-    raise _BadRow(f"{column} is {type(cell).__name__}, not a text or a list of messages")
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, list):
+        return tuple(_message(turn, column) for turn in cast(list[object], cell))
+    raise _BadRow(f"{column} is {_kind(cell)}, not a text or a list of messages")
 
 
 def _message(turn: object, column: str) -> Message:
@@ -221,7 +228,7 @@ def _message(turn: object, column: str) -> Message:
 
 def _answer(cell: Any, column: str, gold_after: str | None) -> str:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float | None):
-        raise _BadRow(f"{column} is {type(cell).__name__}, not a text or a number")
+        raise _BadRow(f"{column} is {_kind(cell)}, not a text or a number")
     text = "" if cell is None else str(cell).strip()
     if not text:
         raise _BadRow(f"{column} is empty: without a reference nothing can be graded")
@@ -233,8 +240,12 @@ def _answer(cell: Any, column: str, gold_after: str | None) -> str:
     return gold.strip()
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _not_an_object(row: object) -> _BadRow:
-    return _BadRow(f"a row is an object with columns, got {type(row).__name__}")
+    return _BadRow(f"a row is an object with columns, got {_kind(row)}")
 
 
 def _siblings(file: Path) -> list[str]:

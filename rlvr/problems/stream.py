@@ -1,11 +1,13 @@
-"""An endless stream over a fixed set of problems, whose place is two numbers."""
+"""Endless streams over a fixed set of problems, whose place is two numbers."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
+from rlvr.problems.base import ProblemStream
 from rlvr.types import Problem
 
 
@@ -38,6 +40,11 @@ class Shuffled:
         """Every problem once, in the given order."""
         return self._problems
 
+    @property
+    def epoch(self) -> int:
+        """Of the problem that was drawn last, from 0."""
+        return self._epoch
+
     def __len__(self) -> int:
         return len(self._problems)
 
@@ -50,6 +57,7 @@ class Shuffled:
             self._next += 1
             yield self._problems[self._order[self._next - 1]]
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over ids, prompts and answers, in order."""
         digest = hashlib.sha256()
@@ -65,7 +73,7 @@ class Shuffled:
             "epoch": self._epoch,
             "next": self._next,
             "seed": self._seed,
-            "fingerprint": self.fingerprint(),
+            "fingerprint": self.fingerprint,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -88,6 +96,40 @@ class Shuffled:
         # Sorting by a hash, unlike random.shuffle, gives one order in every version of Python.
         def key(index: int) -> bytes:
             name = f"{self._seed}/{epoch}/{self._problems[index].id}"
-            return hashlib.blake2b(name.encode(), digest_size=16).digest()
+            return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
 
         return sorted(range(len(self._problems)), key=key)
+
+
+class Without:
+    """A stream that passes over some of another's problems; its place is the other's.
+
+    Raises:
+        ValueError: no problem is left.
+    """
+
+    def __init__(self, problems: ProblemStream, ids: Collection[str]) -> None:
+        self._problems = problems
+        self._ids = frozenset(ids)
+        if not self.all():
+            raise ValueError(
+                f"all of the {len(problems.all())} problems are left out: leave out fewer"
+            )
+
+    def all(self) -> Sequence[Problem]:
+        """Every problem that is left, once, in the given order."""
+        return [problem for problem in self._problems.all() if problem.id not in self._ids]
+
+    @property
+    def epoch(self) -> int:
+        """Of the problem that was drawn last, from 0."""
+        return self._problems.epoch
+
+    def __iter__(self) -> Iterator[Problem]:
+        return (problem for problem in self._problems if problem.id not in self._ids)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._problems.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._problems.load_state_dict(state)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rlvr.types import Rollout, WeightVersion
+from rlvr.types import Rollout
 from rlvr.weights.base import WeightManifest
 
 
@@ -38,8 +38,10 @@ class RolloutEngine(Protocol):
         """
         ...
 
-    async def load_weights(self, manifest: WeightManifest) -> WeightVersion:
+    async def load_weights(self, manifest: WeightManifest) -> Mapping[str, float]:
         """Load, prove and confirm: every token sampled after the return is from that version.
+
+        Returns ``version`` as it was confirmed, and what was measured on the way.
 
         Raises:
             WeightProofError: what arrived is not what was sent; the engine refuses to generate

@@ -11,7 +11,8 @@ def environment(*, cpus: float, gpus: float) -> dict[str, str]:
     common = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
+        # At WARNING it reports a page of harmless fallbacks at every start.
+        "VLLM_LOGGING_LEVEL": "ERROR",
         "TOKENIZERS_PARALLELISM": "false",
     }
     if gpus:

@@ -8,10 +8,10 @@ storage that captured graphs already point to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
-from vllm.config import ModelConfig, VllmConfig, set_current_vllm_config
+from vllm.config import VllmConfig, set_current_vllm_config
 from vllm.model_executor.layers.attention import is_deferred_attention_layer
 from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import (
     UnquantizedFusedMoEMethod,
@@ -21,11 +21,12 @@ from vllm.model_executor.layers.vocab_parallel_embedding import (
     ParallelLMHead,
     VocabParallelEmbedding,
 )
-from vllm.model_executor.model_loader.reload import (
-    finalize_layerwise_reload,
+from vllm.model_executor.model_loader.reload.layerwise import (
+    finalize_layerwise_processing,
+    get_layerwise_info,
     initialize_layerwise_reload,
 )
-from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+from vllm.model_executor.model_loader.reload.types import LayerReloadingInfo
 from vllm.platforms import current_platform
 
 from rlvr.weights.base import WeightManifest, WeightProofError
@@ -66,8 +67,8 @@ def load(vllm_config: VllmConfig, model: Any, manifest: WeightManifest, tensors:
             _forget_arrivals(model)
             raise
         finally:
-            finalize_layerwise_reload(model, vllm_config.model_config)
-        _repack_on_cpu(model, vllm_config.model_config)
+            finalize_layerwise_processing(model, vllm_config.model_config)
+        _repack_on_cpu(model)
 
 
 class _Feed:
@@ -108,13 +109,28 @@ def _lacking(model: Any) -> list[str]:
             continue
         if tied and isinstance(layer, ParallelLMHead):
             continue
-        missing = info.load_numel_total - info.load_numel
+        missing = info.load_numel_total - info.load_numel - _derived(info)
         if isinstance(layer, VocabParallelEmbedding):
-            padding = layer.num_embeddings_per_partition - layer.org_vocab_size
-            missing -= padding * layer.embedding_dim
+            missing -= _padding(cast(Any, layer))
         if missing > 0:
             lacking.append(name)
     return lacking
+
+
+def _derived(info: LayerReloadingInfo) -> int:
+    """Elements of buffers that the model computes, such as rotary tables."""
+    buffers = info.kernel_tensors[1] if info.kernel_tensors is not None else {}
+    return sum(
+        tensor.numel()
+        for name, tensor in buffers.items()
+        if name in info.kernel_non_persistent_buffers
+    )
+
+
+def _padding(embedding: Any) -> int:
+    """Elements that fill the vocabulary up to a round size, and that nothing is ever sent for."""
+    rows = embedding.num_embeddings_per_partition - embedding.org_vocab_size
+    return int(rows * embedding.embedding_dim)
 
 
 def _forget_arrivals(model: Any) -> None:
@@ -126,7 +142,7 @@ def _forget_arrivals(model: Any) -> None:
             info.load_numel = 0
 
 
-def _repack_on_cpu(model: Any, model_config: ModelConfig) -> None:
+def _repack_on_cpu(model: Any) -> None:
     """Renew the packed copies that vLLM 0.32 leaves stale after a reload on a CPU.
 
     A tied head is sent nothing of its own, and the experts' packing runs on the first load only.
@@ -134,9 +150,10 @@ def _repack_on_cpu(model: Any, model_config: ModelConfig) -> None:
     if not current_platform.is_cpu():
         return
     for layer in model.modules():
-        if isinstance(layer, ParallelLMHead) and hasattr(layer, "cpu_linear"):
-            if layer.weight.numel():
-                dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+        packed = isinstance(layer, ParallelLMHead) and hasattr(layer, "cpu_linear")
+        # An untied head was packed by its own load, which left its plain weight empty.
+        if packed and cast(torch.Tensor, layer.weight).numel():
+            dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
         method = getattr(layer, "quant_method", None)
         if isinstance(method, UnquantizedFusedMoEMethod) and method.moe_kernel is not None:
             method.moe_kernel.fused_experts.process_weights_after_loading(layer)

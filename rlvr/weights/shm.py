@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -92,7 +92,7 @@ class Sender:
             self._descriptor = -1
 
     def _reserve(self, nbytes: int) -> None:
-        if nbytes <= self._buffer.numel():
+        if self._descriptor >= 0 and nbytes <= self._buffer.numel():
             return
         # Pages that are never written take no memory, so room to double is free.
         size = max(FIRST_BYTES, 2 * self._buffer.numel(), nbytes)
@@ -159,7 +159,8 @@ class Receiver:
 
 def checksum(buffer: torch.Tensor, entry: TensorEntry) -> int:
     """CRC-32 of the entry's bytes."""
-    return zlib.crc32(buffer[entry.offset : entry.offset + entry.nbytes].numpy())
+    raw = buffer[entry.offset : entry.offset + entry.nbytes]
+    return zlib.crc32(memoryview(cast(Any, raw.numpy())))
 
 
 def _is_rank_0() -> bool:

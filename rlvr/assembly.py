@@ -1,0 +1,263 @@
+"""A run's parts, made from its settings: what the entry points have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlvr.cluster.cluster import Cluster
+from rlvr.cluster.placement import Ask
+from rlvr.config import ConfigError, RunConfig
+from rlvr.config_checks import built
+from rlvr.learner.environment import environment as learner_environment
+from rlvr.learner.group import LearnerGroup
+from rlvr.learner.settings import LearnerSettings
+from rlvr.problems.base import ProblemStream
+from rlvr.problems.stream import Without
+from rlvr.remote import Remote
+from rlvr.rewards.service import RewardService
+from rlvr.rollout.engine import Sampling
+from rlvr.rollout.environment import environment as rollout_environment
+from rlvr.rollout.pool import RolloutPool
+from rlvr.rollout.prompt import OverlongPrompt, PromptRenderer
+from rlvr.types import Problem
+
+EXAMPLES = 8
+"""Problems of each set whose reference answers the reward has to accept before a run starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What a run trains on and is measured on, read and checked."""
+
+    problems: ProblemStream
+    held_out: Sequence[Problem]
+    render: PromptRenderer
+    overlong: int
+    """Training problems that were left out because their prompt is too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samplers:
+    """What turns problems into graded rollouts."""
+
+    rollouts: RolloutPool
+    rewards: RewardService
+
+
+def read_data(run: RunConfig, model: str) -> Data:
+    """Problems and prompts, before anything heavy starts.
+
+    Raises:
+        ConfigError: the problems cannot be read, or none of their prompts fits.
+    """
+    try:
+        render = PromptRenderer(
+            model,
+            system_prompt=run.system_prompt,
+            max_prompt_tokens=run.sampling.max_prompt_tokens,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model={run.model}: {error}") from error
+    problems: ProblemStream = built("problems", run.problems)
+    too_long = {problem.id for problem in problems.all() if not _fits(render, problem)}
+    if len(too_long) == len(problems.all()):
+        raise ConfigError(
+            f"sampling.max_prompt_tokens={run.sampling.max_prompt_tokens}: every one of the "
+            f"{len(too_long)} training prompts has more tokens; raise it"
+        )
+    held_out: Sequence[Problem] = ()
+    if run.evaluation.problems is not None:
+        stream: ProblemStream = built("evaluation.problems", run.evaluation.problems)
+        held_out = [problem for problem in stream.all() if _fits(render, problem)]
+        held_out = held_out[: run.evaluation.limit]
+    return Data(
+        problems=Without(problems, too_long) if too_long else problems,
+        held_out=held_out,
+        render=render,
+        overlong=len(too_long),
+    )
+
+
+def asks(run: RunConfig, *, learner: bool) -> list[Ask]:
+    """What every worker of the run needs."""
+    rollout = [
+        Ask(name=name, section="rollout", cpus=run.rollout.cpus, gpus=run.rollout.gpus)
+        for name in _names("rollout", run.rollout.workers)
+    ]
+    ranks = [
+        Ask(name=name, section="learner", cpus=run.learner.cpus, gpus=run.learner.gpus)
+        for name in _names("learner", run.learner.workers)
+    ]
+    graders = [
+        Ask(name=name, section="reward_service", cpus=0, gpus=0)
+        for name in _names("reward", run.reward_service.workers)
+    ]
+    return rollout + (ranks if learner else []) + graders
+
+
+async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluster) -> Samplers:
+    """Engines and reward processes, up and tested."""
+    examples = (*data.problems.all()[:EXAMPLES], *data.held_out[:EXAMPLES])
+    async with asyncio.TaskGroup() as tasks:
+        engines = [
+            tasks.create_task(_start_engine(run, model, cluster, name))
+            for name in _names("rollout", run.rollout.workers)
+        ]
+        graders = [
+            tasks.create_task(_start_grader(run, cluster, name, examples))
+            for name in _names("reward", run.reward_service.workers)
+        ]
+    pool = RolloutPool(
+        [engine.result() for engine in engines],
+        sampling=sampling(run),
+        seed=run.seed,
+        render=data.render,
+    )
+    return Samplers(rollouts=pool, rewards=RewardService([task.result() for task in graders]))
+
+
+def sampling(run: RunConfig) -> Sampling:
+    return Sampling(
+        temperature=run.sampling.temperature,
+        top_p=run.sampling.top_p,
+        max_tokens=run.sampling.max_tokens,
+    )
+
+
+async def start_learner(run: RunConfig, model: str, cluster: Cluster) -> LearnerGroup:
+    """Every rank with the model loaded."""
+    settings = learner_settings(run)
+    names = _names("learner", run.learner.workers)
+    workers = await asyncio.gather(
+        *(
+            cluster.spawn(
+                name,
+                "rlvr.learner.worker:LearnerWorker",
+                {
+                    "name": name,
+                    "rank": rank,
+                    "world_size": len(names),
+                    "model": model,
+                    "settings": settings,
+                },
+                env=learner_environment(
+                    threads=max(1, int(run.learner.cpus)),
+                    gpu=run.learner.gpus > 0,
+                    one_node=run.cluster.address is None,
+                ),
+            )
+            for rank, name in enumerate(names)
+        )
+    )
+    group = LearnerGroup(workers, settings=settings)
+    await group.start()
+    return group
+
+
+def learner_settings(run: RunConfig) -> LearnerSettings:
+    """The learner's part of the settings, checked.
+
+    Raises:
+        ConfigError: values that do not go together.
+    """
+    learner, optimizer, weights = run.learner, run.learner.optimizer, run.weights
+    try:
+        return LearnerSettings(
+            loss=built("learner.loss", learner.loss),
+            max_tokens=run.sampling.max_tokens,
+            temperature=run.sampling.temperature,
+            updates_per_step=run.updates_per_step,
+            aggregation=learner.aggregation,
+            tokens_per_microbatch=learner.tokens_per_microbatch,
+            layout=learner.layout,
+            head_chunk=learner.head_chunk,
+            dtype=learner.dtype,
+            zero_stage=learner.zero_stage,
+            attention=learner.attention,
+            activation_checkpointing=learner.activation_checkpointing,
+            deepspeed=learner.deepspeed,
+            lr=optimizer.lr,
+            warmup_steps=optimizer.warmup_steps,
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            weight_decay=optimizer.weight_decay,
+            grad_clip=optimizer.grad_clip,
+            mismatch_bound=learner.mismatch_bound,
+            channel=weights.channel,
+            checksum_bytes=weights.checksum_bytes,
+            probe_every=weights.probe_every,
+            probe_tolerance=weights.probe_tolerance,
+            collective_timeout=run.budgets.train,
+            seed=run.seed,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+async def _start_engine(run: RunConfig, model: str, cluster: Cluster, name: str) -> Remote:
+    rollout = run.rollout
+    worker = await cluster.spawn(
+        name,
+        "rlvr.rollout.worker:RolloutWorker",
+        {
+            "name": name,
+            "model": model,
+            "channel": run.weights.channel,
+            "dtype": rollout.dtype,
+            "max_model_len": run.sampling.max_prompt_tokens + run.sampling.max_tokens,
+            "gpus": rollout.gpus,
+            "seed": run.seed,
+            "engine": rollout.engine,
+        },
+        env=rollout_environment(cpus=rollout.cpus, gpus=rollout.gpus),
+        concurrency=1024,
+    )
+    await worker.call("start", phase="start")
+    return worker
+
+
+async def _start_grader(
+    run: RunConfig, cluster: Cluster, name: str, examples: tuple[Problem, ...]
+) -> Remote:
+    service = run.reward_service
+    worker = await cluster.spawn(
+        name,
+        "rlvr.rewards.worker:RewardWorker",
+        {
+            "spec": run.reward,
+            "processes": service.processes,
+            "seconds": service.seconds,
+        },
+        concurrency=1024,
+    )
+    await worker.call("start", examples, phase="start")
+    return worker
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [f"{kind}-{index}" for index in range(count)]
+
+
+def _fits(render: PromptRenderer, problem: Problem) -> bool:
+    try:
+        render(problem)
+    except OverlongPrompt:
+        return False
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return True
+
+
+def about(run: RunConfig, data: Data) -> dict[str, Any]:
+    """What a checkpoint says of the run that made it."""
+    state = data.problems.state_dict()
+    return {
+        "recipe": run.recipe_name,
+        "model": run.model,
+        "seed": run.seed,
+        "data": state.get("fingerprint"),
+        "learner": {"workers": run.learner.workers, "zero_stage": run.learner.zero_stage},
+    }

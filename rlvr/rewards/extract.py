@@ -1,0 +1,122 @@
+"""Finds the answer in what a model wrote."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    r"""How an answer is marked: ``\boxed{4}``, ``<answer>4</answer>``, ``#### 4`` or
+    ``the answer is 4``."""
+
+    BOX = "box"
+    ANSWER_TAG = "answer_tag"
+    HASHES = "hashes"
+    PHRASE = "phrase"
+
+
+_BOX_PARTS = re.compile(r"\\(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed[ \t]+(?P<answer>[^\s{}$]+)")
+_HASHES = re.compile(r"####[ \t]*(?P<answer>[^\n]*)")
+_PHRASE = re.compile(r"\banswer(?:\s{1,3}is\b|\s{0,3}:)(?P<answer>[^\n]*)", re.IGNORECASE)
+_HOPE = re.compile(r"\bI hope it is correct", re.IGNORECASE)
+
+
+def after_thinking(text: str) -> str | None:
+    """What follows the last ``</think>``; None where the thinking never ended.
+
+    A template may open the thought inside the prompt, so a lone ``</think>`` ends one too.
+    """
+    _, ended, said = text.rpartition("</think>")
+    return None if "<think>" in said else said if ended else text
+
+
+def answers(text: str, form: Form = Form.BOX) -> tuple[str, ...]:
+    """Candidates on the last line that has any, in order: the last one is the answer.
+
+    Empty where the text marks no answer. Takes time linear in the text.
+    """
+    match form:
+        case Form.BOX:
+            return _boxes_of_last_line(text)
+        case Form.ANSWER_TAG:
+            return _nonempty(_last_tag(text))
+        case Form.HASHES:
+            return _nonempty(_last_match(_HASHES, text))
+        case Form.PHRASE:
+            return _nonempty(_phrase(text))
+
+
+def mark(answer: str, form: Form = Form.BOX) -> str:
+    """A text that gives ``answer`` in the given form; ``answers`` finds it again."""
+    match form:
+        case Form.BOX:
+            return f"\\boxed{{{answer}}}"
+        case Form.ANSWER_TAG:
+            return f"<answer>{answer}</answer>"
+        case Form.HASHES:
+            return f"#### {answer}"
+        case Form.PHRASE:
+            return f"The final answer is: {answer}"
+
+
+def unboxed(answer: str) -> str:
+    r"""The content of the last ``\boxed{...}`` in it, or all of it where there is none."""
+    boxes = _boxes(answer)
+    return answer[slice(*boxes[-1])].strip() if boxes else answer
+
+
+def _boxes_of_last_line(text: str) -> tuple[str, ...]:
+    boxes = _boxes(text)
+    if not boxes:
+        return _nonempty(_last_match(_BARE_BOX, text))
+    line = text.rfind("\n", 0, boxes[-1][0])
+    found = (text[start:end].strip() for start, end in boxes if start > line)
+    return tuple(unboxed(answer) for answer in found if answer)
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """Spans of the contents of balanced boxes that lie in no other box, in order.
+
+    One pass with a stack: a search from every opening would be quadratic on hostile text.
+    """
+    if "boxed" not in text and "fbox" not in text:
+        return []
+    opened: list[int | None] = []
+    spans: list[tuple[int, int]] = []
+    for part in _BOX_PARTS.finditer(text):
+        if part["open"]:
+            opened.append(part.end())
+        elif part[0] == "{":
+            opened.append(None)
+        elif part[0] == "}" and opened:
+            start = opened.pop()
+            if start is not None:
+                while spans and spans[-1][0] > start:
+                    spans.pop()
+                spans.append((start, part.start()))
+    return spans
+
+
+def _last_tag(text: str) -> str:
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, max(end, 0))
+    return unboxed(text[start + len("<answer>") : end]) if start >= 0 else ""
+
+
+def _last_match(pattern: re.Pattern[str], text: str) -> str:
+    answer = ""
+    for match in pattern.finditer(text):
+        answer = match["answer"]
+    return answer
+
+
+def _phrase(text: str) -> str:
+    said = _HOPE.split(_last_match(_PHRASE, text))[0].strip(" \t:*")
+    return unboxed(said.removesuffix("."))
+
+
+def _nonempty(answer: str) -> tuple[str, ...]:
+    stripped = answer.strip()
+    return (stripped,) if stripped else ()

@@ -1,0 +1,89 @@
+"""Turns groups of rollouts into graded groups, by workers in other processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rlvr.remote import Remote, WorkerDied
+from rlvr.types import GradedGroup, Outcome, Problem, RolloutGroup, Verdict
+
+
+class RewardService:
+    """Grades each group on the worker that has the least to do."""
+
+    def __init__(self, workers: Sequence[Remote]) -> None:
+        if not workers:
+            raise ValueError(
+                "workers=[]: grading takes at least one worker; see reward_service.workers"
+            )
+        self._workers = list(workers)
+        self._load = [0] * len(workers)
+        self._alive = set(range(len(workers)))
+        self._counts: Counter[Outcome] = Counter()
+
+    async def self_test(self, problems: Sequence[Problem]) -> None:
+        """Let every worker grade known answers; see ``RewardWorker.self_test``.
+
+        Raises:
+            SelfTestError: names the problem, its reference, the verdict and the remedy.
+        """
+        for worker in self._workers:
+            await worker.call("self_test", tuple(problems), phase="grade")
+
+    async def grade(self, group: RolloutGroup) -> GradedGroup:
+        """Grade every rollout. Those whose grader failed or abstained go to ``ungraded``.
+
+        Raises:
+            WorkerDied: no worker is left.
+            PhaseTimeout: a worker gave no verdicts within the budget of ``grade``.
+        """
+        verdicts = await self._ask(group.problem, tuple(r.text for r in group.rollouts_G))
+        if len(verdicts) != len(group.rollouts_G):
+            raise RuntimeError(
+                f"problem {group.problem.id!r}: {len(verdicts)} verdicts for "
+                f"{len(group.rollouts_G)} rollouts; a worker must return one per text"
+            )
+        self._counts.update(verdict.outcome for verdict in verdicts)
+        graded = [
+            (rollout, verdict)
+            for rollout, verdict in zip(group.rollouts_G, verdicts, strict=True)
+            if verdict.outcome.is_graded
+        ]
+        return GradedGroup(
+            problem=group.problem,
+            rollouts_G=tuple(rollout for rollout, _ in graded),
+            verdicts_G=tuple(verdict for _, verdict in graded),
+            ungraded=tuple(verdict for verdict in verdicts if not verdict.outcome.is_graded),
+        )
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of verdicts since ``take_counts`` that are ``timeout`` or ``error``."""
+        failed = self._counts[Outcome.TIMEOUT] + self._counts[Outcome.ERROR]
+        return failed / max(1, self._counts.total())
+
+    def take_counts(self) -> dict[Outcome, int]:
+        """Verdicts by outcome since the last call, every outcome named."""
+        counts = {outcome: self._counts[outcome] for outcome in Outcome}
+        self._counts.clear()
+        return counts
+
+    async def _ask(self, problem: Problem, texts: tuple[str, ...]) -> list[Verdict]:
+        """Verdicts from the least loaded worker; from another where that one dies.
+
+        Grading is pure, so asking again is safe.
+        """
+        while self._alive:
+            index = min(self._alive, key=lambda i: self._load[i])
+            self._load[index] += len(texts)
+            try:
+                return await self._workers[index].call("grade", problem, texts, phase="grade")
+            except WorkerDied:
+                self._alive.discard(index)
+                if not self._alive:
+                    raise
+            finally:
+                self._load[index] -= len(texts)
+        names = ", ".join(worker.name for worker in self._workers)
+        raise WorkerDied(f"all reward workers are gone ({names}); their logs say why")

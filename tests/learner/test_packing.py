@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlvr.learner.packing import LAYOUTS, collate, flatten, plan, size, work
+from rlvr.types import TrainSample
+from tests.conftest import rollout
+
+lengths = st.lists(st.integers(1, 50), max_size=40).map(lambda x: np.array(x, np.int64))
+
+
+def sample(prompt, completion, *, advantage=0.0, version=0):
+    tokens = len(completion)
+    made = rollout(
+        prompt_ids=tuple(prompt),
+        completion_ids_T=tuple(completion),
+        logprobs_T=tuple(-0.5 * (i + 1) for i in range(tokens)),
+        versions_T=(version,) * tokens,
+    )
+    return TrainSample(rollout=made, advantage=advantage)
+
+
+SAMPLES = [
+    sample([1, 2], [3, 4, 5], advantage=1.0),
+    sample([6], [7], advantage=-1.0, version=1),
+    sample([8, 9, 10], [11, 12], advantage=0.5),
+]
+WEIGHTS = np.array([0.1, 0.2, 0.3], np.float32)
+
+
+@given(lengths, st.integers(1, 4), st.integers(50, 200), st.sampled_from(LAYOUTS))
+def test_a_plan_takes_every_sample_once_within_the_bound(lengths_B, ranks, bound, layout):
+    parts = plan(lengths_B, ranks=ranks, tokens_per_microbatch=bound, layout=layout)
+    assert len(parts) == ranks
+    assert len({len(microbatches) for microbatches in parts}) == 1
+    taken = [i for microbatches in parts for microbatch in microbatches for i in microbatch]
+    assert sorted(taken) == list(range(len(lengths_B)))
+    for microbatches in parts:
+        assert all(size(lengths_B[m], layout) <= bound for m in microbatches)
+
+
+@given(lengths, st.integers(1, 4), st.sampled_from(LAYOUTS))
+def test_a_plan_has_no_round_of_empty_microbatches(lengths_B, ranks, layout):
+    parts = plan(lengths_B, ranks=ranks, tokens_per_microbatch=60, layout=layout)
+    rounds = zip(*parts, strict=True)
+    assert all(any(len(m) for m in microbatches) for microbatches in rounds) or not len(lengths_B)
+
+
+def test_ranks_get_about_the_same_number_of_tokens():
+    lengths_B = np.random.default_rng(0).integers(20, 400, 512)
+    parts = plan(lengths_B, ranks=4, tokens_per_microbatch=4096, layout="padded")
+    sizes = [sum(size(lengths_B[m], "padded") for m in microbatches) for microbatches in parts]
+    assert max(sizes) < 1.05 * min(sizes)
+    assert sum(sizes) < 1.05 * lengths_B.sum()
+
+
+def test_a_sample_over_the_bound_is_refused_with_what_to_raise():
+    with pytest.raises(ValueError, match=r"sample of 61 tokens.*tokens_per_microbatch=60"):
+        plan(np.array([5, 61]), ranks=1, tokens_per_microbatch=60, layout="padded")
+
+
+def test_padded_rows_by_hand():
+    sequences = flatten(SAMPLES, WEIGHTS, version=0)
+    microbatch = collate(sequences, np.array([2, 0, 1]), layout="padded")
+    assert microbatch.token_ids_RS.tolist() == [
+        [8, 9, 10, 11, 12],
+        [1, 2, 3, 4, 5],
+        [6, 7, 0, 0, 0],
+    ]
+    assert microbatch.position_ids_RS is None
+    assert microbatch.sources_T.tolist() == [2, 3, 6, 7, 8, 10]
+    assert microbatch.targets_T.tolist() == [11, 12, 3, 4, 5, 7]
+    assert microbatch.sampled_logprobs_T.tolist() == [-0.5, -1.0, -0.5, -1.0, -1.5, -0.5]
+    assert microbatch.advantages_T.tolist() == [0.5, 0.5, 1.0, 1.0, 1.0, -1.0]
+    np.testing.assert_array_equal(microbatch.weights_T, WEIGHTS[[2, 2, 0, 0, 0, 1]])
+    assert microbatch.fresh_T.tolist() == [True] * 5 + [False]
+    assert microbatch.mask_T.all()
+
+
+def test_a_packed_row_by_hand():
+    sequences = flatten(SAMPLES, WEIGHTS, version=0)
+    microbatch = collate(sequences, np.array([1, 0]), layout="packed")
+    assert microbatch.token_ids_RS.tolist() == [[6, 7, 1, 2, 3, 4, 5]]
+    assert microbatch.position_ids_RS.tolist() == [[0, 1, 0, 1, 2, 3, 4]]
+    assert microbatch.sources_T.tolist() == [0, 3, 4, 5]
+    assert microbatch.targets_T.tolist() == [7, 3, 4, 5]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_empty_microbatch_becomes_a_dummy_that_trains_nothing(layout):
+    microbatch = collate(flatten(SAMPLES, WEIGHTS, version=0), np.empty(0, int), layout=layout)
+    assert len(microbatch.targets_T) == 1
+    assert not microbatch.mask_T.any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_each_token_travels_with_what_belongs_to_it(layout, ranks):
+    random = np.random.default_rng(3)
+    samples = [
+        replace(sample(random.integers(1, 99, 4), random.integers(1, 99, n)), advantage=float(n))
+        for n in random.integers(1, 9, 20)
+    ]
+    weights_B = random.random(20).astype(np.float32)
+    parts = work(
+        samples,
+        weights_B,
+        version=0,
+        ranks=ranks,
+        tokens_per_microbatch=40,
+        layout=layout,
+        on_policy=True,
+    )
+    got = []
+    for part in parts:
+        for samples_B in part.microbatches:
+            if len(samples_B):
+                m = collate(part.sequences, samples_B, layout=layout)
+                before = m.token_ids_RS.reshape(-1)[m.sources_T]
+                rows = (before, m.targets_T, m.sampled_logprobs_T, m.advantages_T, m.weights_T)
+                got += zip(*(row.tolist() for row in rows), strict=True)
+    expected = []
+    for s, weight in zip(samples, weights_B.tolist(), strict=True):
+        ids = s.rollout.prompt_ids + s.rollout.completion_ids_T
+        for i, logprob in enumerate(s.rollout.logprobs_T):
+            at = len(s.rollout.prompt_ids) + i
+            expected.append((ids[at - 1], ids[at], logprob, s.advantage, weight))
+    assert sorted(got) == sorted(expected)

@@ -1,0 +1,206 @@
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rlvr.rewards.jail import Jail, JailError, Template
+from rlvr.types import Outcome, Problem
+
+HOSTILE = f"{Path(__file__).parent / 'hostile.py'}:score"
+
+
+def problem(answer="4"):
+    return Problem(id="p", prompt="", answer=answer)
+
+
+@pytest.fixture(scope="module")
+def template():
+    template = Template(HOSTILE, memory_gb=0.5)
+    yield template
+    template.close()
+
+
+@pytest.fixture
+def jail(template):
+    """Patient: what is quick in it never overruns, however busy the machine is."""
+    with Jail(template, seconds=20) as jail:
+        yield jail
+
+
+@pytest.fixture
+def hasty(template):
+    with Jail(template, seconds=0.8) as jail:
+        yield jail
+
+
+def alive(pid):
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition):
+    for _ in range(200):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("text", ["loop", "stuck in C"])
+def test_an_overrun_is_a_timeout_without_a_reward_and_grading_goes_on(hasty, text):
+    bad, good = hasty.grade(problem(), [text, "fine"])
+    assert (bad.outcome, bad.reward) == (Outcome.TIMEOUT, None)
+    assert "0.8 s" in bad.detail
+    assert good.reward == 1.0
+    assert (hasty.killed, hasty.died) == (1, 0)
+
+
+@pytest.mark.parametrize("text", ["exit", "segfault"])
+def test_a_death_is_an_error_without_a_reward_and_grading_goes_on(jail, text):
+    bad, good = jail.grade(problem(), [text, "fine"])
+    assert (bad.outcome, bad.reward) == (Outcome.ERROR, None)
+    assert good.reward == 1.0
+    assert (jail.killed, jail.died) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("memory", "MemoryError"),
+        ("sys.exit", "SystemExit: 3"),
+        ("raise", "ArithmeticError: no such number"),
+        ("not a number", "a reward is a finite number"),
+    ],
+)
+def test_an_exception_is_an_error_that_says_what_was_raised(jail, text, detail):
+    before, bad, after = jail.grade(problem(), ["pid", text, "pid"])
+    assert (bad.outcome, bad.reward) == (Outcome.ERROR, None)
+    assert detail in bad.detail
+    assert ".py:" in bad.detail
+    assert before.reward == after.reward, "an exception costs no process"
+
+
+def test_an_overrun_costs_only_the_text_that_caused_it(hasty):
+    verdicts = hasty.grade(problem(), ["fine", "loop", "fine", "exit", "fine"])
+    assert [v.reward for v in verdicts] == [1.0, None, 1.0, None, 1.0]
+
+
+def test_a_process_that_has_used_up_its_memory_is_replaced_between_texts(template):
+    with Jail(template, seconds=20) as jail:
+        pids = set()
+        for _ in range(6):
+            _, verdict = jail.grade(problem(), ["hoard", "pid"])
+            pids.add(verdict.reward)
+        assert (jail.killed, jail.died) == (0, 0)
+    small = Template(HOSTILE, memory_gb=0.15)
+    try:
+        with Jail(small, seconds=20) as jail:
+            first, _, second = jail.grade(problem(), ["pid", "hoard", "pid"])
+            assert first.reward != second.reward
+            assert (jail.killed, jail.died) == (0, 0)
+    finally:
+        small.close()
+
+
+def test_what_a_reward_started_is_killed_with_it(hasty, tmp_path):
+    note = tmp_path / "pid"
+    (verdict,) = hasty.grade(problem(answer=str(note)), ["child"])
+    assert verdict.outcome is Outcome.TIMEOUT
+    assert not alive(int(note.read_text()))
+
+
+def test_standard_input_is_empty(jail):
+    assert jail.grade(problem(), ["stdin"])[0].reward == 0.0
+
+
+@pytest.mark.parametrize("text", ["\x00", "\udc80\ud800", "é" * 500_000, "\\boxed{" * 150_000, ""])
+def test_no_text_is_too_odd_to_be_graded(jail, text):
+    assert jail.grade(problem(), [text])[0].reward == 1.0
+
+
+def test_threads_may_share_a_jail(jail):
+    with ThreadPoolExecutor(8) as threads:
+        groups = list(threads.map(lambda _: jail.grade(problem(), ["fine", "pid"]), range(40)))
+    assert {verdicts[0].reward for verdicts in groups} == {1.0}
+    assert len({verdicts[1].reward for verdicts in groups}) == 1
+
+
+def test_a_template_that_died_is_started_again():
+    template = Template(HOSTILE)
+    try:
+        with Jail(template, seconds=1) as jail:
+            template._process.kill()
+            template._process.wait(10)
+            lost, found = jail.grade(problem(), ["pid", "fine"])
+            assert lost.outcome in (Outcome.ERROR, Outcome.CORRECT)
+            assert found.reward == 1.0
+    finally:
+        template.close()
+
+
+def test_all_processes_end_with_their_owner():
+    script = (
+        "import os, sys, time\n"
+        "from rlvr.rewards.jail import Jail, Template\n"
+        "from rlvr.types import Problem\n"
+        f"template = Template({HOSTILE!r})\n"
+        "jail = Jail(template, seconds=5)\n"
+        "verdict = jail.grade(Problem(id='', prompt='', answer=''), ['pid'])[0]\n"
+        "print(template._process.pid, int(verdict.reward), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    pids = [int(pid) for pid in run.stdout.split()]
+    assert len(pids) == 2, run.stderr
+    assert wait_until(lambda: not any(map(alive, pids)))
+
+
+def test_closing_ends_the_template_and_its_copies():
+    template = Template(HOSTILE)
+    jail = Jail(template, seconds=5)
+    pid = int(jail(problem(), "pid").reward)
+    template.close()
+    assert wait_until(lambda: not alive(pid))
+    with pytest.raises(JailError, match="closed"):
+        jail(problem(), "fine")
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("def score(problem, text: return 1", r"SyntaxError.*bad.py.*line 1"),
+        ("import os; os._exit(7)", r"died \(20 s, exit code 7\)"),
+        ("import no_such_module", r"ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_a_reward_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, source, complaint):
+    file = tmp_path / "bad.py"
+    file.write_text(source)
+    with pytest.raises(JailError, match=complaint):
+        Template(f"{file}:score", start_seconds=20)
+
+
+def test_a_reward_that_hangs_while_loading_is_refused_and_killed(tmp_path):
+    file = tmp_path / "bad.py"
+    pid = tmp_path / "pid"
+    file.write_text(
+        f"import os, pathlib\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "while True: pass\n"
+    )
+    with pytest.raises(JailError, match="took longer than start_seconds"):
+        Template(f"{file}:score", start_seconds=1.5)
+    assert not alive(int(pid.read_text()))
+
+
+def test_grading_needs_no_process_of_its_own_caller(jail):
+    assert jail.grade(problem(), ["pid"])[0].reward != os.getpid()

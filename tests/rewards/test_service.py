@@ -1,0 +1,142 @@
+import asyncio
+
+import pytest
+
+from rlvr.remote import WorkerDied
+from rlvr.rewards.service import RewardService
+from rlvr.rewards.worker import RewardWorker
+from rlvr.types import Outcome, RolloutGroup, Verdict
+from tests.conftest import problem, rollout
+
+
+class FakeWorker:
+    """Says of each text what the text says; may die, and waits to be let go where told to."""
+
+    def __init__(self, name="reward-0", *, dead=False, gate=None):
+        self.name, self.dead, self.gate = name, dead, gate
+        self.calls = []
+
+    async def call(self, method, /, *args, phase, **kwargs):
+        assert phase == "grade"
+        self.calls.append((method, args))
+        if self.gate:
+            await self.gate.wait()
+        if self.dead:
+            raise WorkerDied(f"{self.name} is gone")
+        if method == "grade":
+            return [verdict(text) for text in args[1]]
+
+
+def verdict(text):
+    outcome = Outcome(text)
+    reward = float(outcome is Outcome.CORRECT) if outcome.is_graded else None
+    return Verdict(outcome=outcome, reward=reward)
+
+
+def group(*texts, id="p/0"):
+    return RolloutGroup(problem=problem(id), rollouts_G=tuple(rollout(text) for text in texts))
+
+
+def test_each_rollout_keeps_its_own_verdict():
+    graded = asyncio.run(RewardService([FakeWorker()]).grade(group("correct", "wrong", "correct")))
+    assert graded.rewards_G == (1.0, 0.0, 1.0)
+    assert [r.text for r in graded.rollouts_G] == [v.outcome for v in graded.verdicts_G]
+    assert graded.ungraded == ()
+
+
+def test_what_was_not_graded_is_kept_aside_and_never_trains():
+    texts = ("correct", "timeout", "wrong", "error", "abstain", "gold_unparsed", "no_answer")
+    graded = asyncio.run(RewardService([FakeWorker()]).grade(group(*texts)))
+    assert [r.text for r in graded.rollouts_G] == ["correct", "wrong", "no_answer"]
+    assert graded.rewards_G == (1.0, 0.0, 0.0)
+    assert [v.outcome for v in graded.ungraded] == ["timeout", "error", "abstain", "gold_unparsed"]
+
+
+def test_failures_are_counted_until_the_counts_are_taken():
+    service = RewardService([FakeWorker()])
+    assert service.failure_rate == 0
+    asyncio.run(service.grade(group("correct", "timeout", "error", "abstain")))
+    assert service.failure_rate == 0.5
+    assert service.take_counts() == {
+        o: int(o in ("correct", "timeout", "error", "abstain")) for o in Outcome
+    }
+    assert service.failure_rate == 0
+
+
+def test_a_group_goes_to_the_worker_with_the_least_to_do():
+    async def run():
+        gate = asyncio.Event()
+        workers = [FakeWorker("reward-0", gate=gate), FakeWorker("reward-1", gate=gate)]
+        service = RewardService(workers)
+        big = asyncio.create_task(service.grade(group(*["wrong"] * 5)))
+        await asyncio.sleep(0)
+        small = [asyncio.create_task(service.grade(group("wrong", "wrong"))) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert [len(worker.calls) for worker in workers] == [1, 2]
+        gate.set()
+        await asyncio.gather(big, *small)
+
+    asyncio.run(run())
+
+
+def test_a_group_whose_worker_died_is_graded_by_another():
+    workers = [FakeWorker("reward-0", dead=True), FakeWorker("reward-1")]
+    service = RewardService(workers)
+    for _ in range(2):
+        assert asyncio.run(service.grade(group("correct"))).rewards_G == (1.0,)
+    assert len(workers[0].calls) == 1
+
+
+def test_the_death_of_the_last_worker_ends_grading_by_name():
+    service = RewardService([FakeWorker(dead=True)])
+    for _ in range(2):
+        with pytest.raises(WorkerDied, match="reward-0"):
+            asyncio.run(service.grade(group("correct")))
+
+
+def test_a_worker_that_returns_too_few_verdicts_is_an_error():
+    class Short(FakeWorker):
+        async def call(self, method, /, *args, phase, **kwargs):
+            return []
+
+    with pytest.raises(RuntimeError, match="0 verdicts for 2 rollouts"):
+        asyncio.run(RewardService([Short()]).grade(group("correct", "wrong")))
+
+
+def test_every_worker_takes_the_self_test():
+    workers = [FakeWorker("reward-0"), FakeWorker("reward-1")]
+    asyncio.run(RewardService(workers).self_test([problem()]))
+    assert [worker.calls for worker in workers] == [[("self_test", ((problem(),),))]] * 2
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(ValueError, match="at least one worker"):
+        RewardService([])
+
+
+@pytest.mark.slow
+def test_a_real_worker_grades_a_group_from_end_to_end():
+    class Local:
+        """A worker in this process."""
+
+        name = "reward-0"
+
+        def __init__(self, worker):
+            self.worker = worker
+
+        async def call(self, method, /, *args, phase, **kwargs):
+            return await getattr(self.worker, method)(*args, **kwargs)
+
+    async def run():
+        worker = RewardWorker({"_target_": "rlvr.rewards.math.Math"}, processes=1)
+        try:
+            await worker.start()
+            service = RewardService([Local(worker)])
+            await service.self_test([problem()])
+            return await service.grade(group("\\boxed{4}", "\\boxed{5}", "four"))
+        finally:
+            worker.close()
+
+    graded = asyncio.run(asyncio.wait_for(run(), 60))
+    assert graded.rewards_G == (1.0, 0.0, 0.0)
+    assert graded.pass_rate == pytest.approx(1 / 3)
