@@ -1,6 +1,6 @@
 """A reward of one's own: right answers, and the shorter the better.
 
-    python -m rlvr.train recipe=grpo_tiny reward=examples/reward_length.py:score
+    python -m rlvr.train recipe=grpo_tiny reward=recipes/reward_example.py:score
 
 The parameters' names say which convention is followed: ``problem`` and ``text`` are this
 framework's; functions written for verl, TRL or OpenRLHF work as they are.

@@ -17,6 +17,7 @@ from rlvr.learner.settings import LearnerSettings
 from rlvr.problems.base import ProblemStream
 from rlvr.problems.stream import Without
 from rlvr.remote import Remote
+from rlvr.rewards import ported
 from rlvr.rewards.service import RewardService
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
@@ -61,6 +62,10 @@ def read_data(run: RunConfig, model: str) -> Data:
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model={run.model}: {error}") from error
+    try:
+        ported.load(run.reward)
+    except ValueError as error:
+        raise ConfigError(f"reward: {error}") from error
     problems: ProblemStream = built("problems", run.problems)
     too_long = {problem.id for problem in problems.all() if not _fits(render, problem)}
     if len(too_long) == len(problems.all()):
@@ -230,6 +235,7 @@ async def _start_grader(
             "spec": run.reward,
             "processes": service.processes,
             "seconds": service.seconds,
+            "memory_gb": service.memory_gb,
         },
         concurrency=1024,
     )

@@ -63,7 +63,7 @@ class LearnerConfig:
     cpus: float = 1
     """Cores per rank; on a CPU also its number of threads (at least 1)."""
     gpus: float = 0
-    zero_stage: int = 0
+    zero_stage: int = 2
     dtype: str = "bfloat16"
     """bfloat16 keeps fp32 master weights and accumulates gradients in fp32."""
     attention: str = "sdpa"
@@ -93,6 +93,8 @@ class RewardServiceConfig:
     """Ray actors that own grading processes."""
     processes: int = 2
     """Grading processes per worker."""
+    memory_gb: float = 2.0
+    """What one process may take beyond the loaded reward (GiB); 0 sets no limit."""
     seconds: float = 5.0
     """Longest time for one verdict, from dispatch; past it the process is killed."""
     max_failure_rate: float = 0.1
@@ -178,8 +180,11 @@ class RunConfig:
     """Optimizer steps that sampling may run ahead of training. 0 is on-policy."""
     min_graded: int = 2
     """A group with fewer graded rollouts is dropped."""
+    relax_after_steps: int = 4
+    """Steps' worth of groups dropped in a row after which dropped groups train all the same (they
+    may have no gradient, but the run goes on and shows it); 0 keeps on sampling."""
     max_starved_steps: int = 20
-    """Steps' worth of groups that may be dropped in a row before the run ends."""
+    """Steps' worth of groups dropped in a row that end the run."""
     system_prompt: str = ""
     """First message, where prompts go through a chat template."""
     problems: Plugin = MISSING

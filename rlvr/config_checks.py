@@ -41,6 +41,7 @@ AT_LEAST: dict[str, float] = {
     "updates_per_step": 1,
     "max_lag": 0,
     "min_graded": 1,
+    "relax_after_steps": 0,
     "max_starved_steps": 1,
     "sampling.max_prompt_tokens": 1,
     "sampling.max_tokens": 1,
@@ -56,8 +57,9 @@ AT_LEAST: dict[str, float] = {
     "learner.optimizer.grad_clip": 0,
     "reward_service.workers": 1,
     "reward_service.processes": 1,
+    "reward_service.memory_gb": 0,
     "reward_service.max_failure_rate": 0,
-    "evaluation.samples": 0,
+    "evaluation.samples": 1,
     "evaluation.every": 0,
     "weights.checksum_bytes": 0,
     "weights.probe_every": 0,
@@ -232,10 +234,18 @@ def _sampling(run: RunConfig) -> Iterator[str]:
             f"sampling.temperature={run.sampling.temperature}: training needs different rollouts "
             "of one problem; use more than 0, such as 1.0 (evaluation is greedy by itself)"
         )
-    if not 0 < run.sampling.top_p <= 1:
+    if run.sampling.top_p != 1:
         yield (
-            f"sampling.top_p={run.sampling.top_p}: it is a share of probability in (0, 1]; "
-            "1.0 samples from everything"
+            f"sampling.top_p={run.sampling.top_p}: the learner's log-probs are over the whole "
+            "vocabulary, so training on a nucleus would take another policy for the sampler's; "
+            "use 1.0"
+        )
+    longest = run.sampling.max_prompt_tokens + run.sampling.max_tokens
+    if longest > run.learner.tokens_per_microbatch:
+        yield (
+            f"learner.tokens_per_microbatch={run.learner.tokens_per_microbatch}: a sample may have "
+            f"{longest} tokens (sampling.max_prompt_tokens + sampling.max_tokens) and is never "
+            f"split; use at least {longest}"
         )
 
 

@@ -1,14 +1,28 @@
-"""Measures a policy on held-out problems: greedy, and as the mean of k samples."""
+"""Measures a policy on held-out problems: greedy, and as the mean of k samples.
+
+    python -m rlvr.evaluate recipe=grpo_tiny model=runs/grpo_tiny/NAME/checkpoints/step-000060/hf
+
+Takes the settings of a recipe as ``rlvr.train`` does, starts its engines and its reward workers,
+and prints one JSON object of metrics.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
+from rlvr import assembly, recipes
+from rlvr.cluster.cluster import Cluster
+from rlvr.config import ConfigError, RunConfig
+from rlvr.model_directory import resolve_model
 from rlvr.rollout.engine import Sampling
 from rlvr.types import GradedGroup, Outcome, Problem, RolloutGroup
 
@@ -114,3 +128,53 @@ def _right(group: GradedGroup) -> list[bool]:
 def _share(answers: Iterable[list[bool]]) -> float:
     flat = [right for row in answers for right in row]
     return sum(flat) / len(flat)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 measured, 2 a setting was refused; failures of workers are raised."""
+    try:
+        run = recipes.load(sys.argv[1:] if argv is None else argv)
+        model = resolve_model(run.model)
+        data = assembly.read_data(run, model)
+        if not data.held_out:
+            raise ConfigError(
+                "evaluation.problems: the recipe has no held-out problems; give some, such as "
+                "evaluation.problems._target_=rlvr.problems.dataset.Dataset "
+                "evaluation.problems.path=FILE"
+            )
+    except ConfigError as error:
+        print(f"rlvr: {error}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="rlvr-evaluate-") as logs:
+        accuracy = asyncio.run(_measure(run, model, data, Path(run.run_dir or logs)))
+    print(json.dumps(accuracy.metrics() | {"ungraded": accuracy.ungraded}))
+    return 0
+
+
+async def _measure(run: RunConfig, model: str, data: assembly.Data, run_dir: Path) -> Accuracy:
+    asks = assembly.asks(run, learner=False)
+    async with Cluster(run.cluster, run.budgets, run_dir, asks) as cluster:
+        samplers = await assembly.start_samplers(run, model, data, cluster)
+        return await evaluator(run, data, samplers, lambda phase, done, total: None)("held-out")
+
+
+def evaluator(
+    run: RunConfig,
+    data: assembly.Data,
+    samplers: assembly.Samplers,
+    progress: Callable[[str, int, int], None],
+) -> Evaluator:
+    """The evaluator that a run's settings ask for."""
+    return Evaluator(
+        problems=data.held_out,
+        rollouts=samplers.rollouts,
+        grader=samplers.rewards,
+        sampling=assembly.sampling(run),
+        samples=run.evaluation.samples,
+        concurrency=run.rollout.concurrency,
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

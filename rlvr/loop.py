@@ -94,7 +94,11 @@ class Loop:
     max_lag: int = 0
     concurrency: int = 64
     min_graded: int = 2
+    relax_after_steps: int = 4
+    """Steps' worth of groups dropped in a row after which dropped groups train all the same, so
+    that the run goes on where everybody sees it; 0 keeps on sampling."""
     max_starved_steps: int = 20
+    """Steps' worth of groups dropped in a row that end the run."""
     max_failure_rate: float = 1.0
     """Share of a step's verdicts that may be ``timeout`` or ``error``."""
     batch_seconds: float = 3600.0
@@ -122,6 +126,7 @@ class Loop:
         self._filled = asyncio.Event()
         self._window: Counter[str] = Counter()
         self._rates: list[float] = []
+        self._scores: list[float] = []
         self._starved: Counter[str] = Counter()
 
     # -- sampling -------------------------------------------------------------------------------
@@ -186,25 +191,37 @@ class Loop:
             self._drop(draw.problem, "ungraded")
             return
         self._rates.append(group.pass_rate)
+        self._scores.extend(group.rewards_G)
         decision = self.filter.observe(group)
-        if not decision.keep:
+        if decision.keep:
+            self._window["difficulty/kept"] += 1
+            self._starved.clear()
+        elif self._relaxes():
+            self._window["difficulty/relaxed"] += 1
+            self._starve(draw.problem, decision.reason)
+        else:
             self._drop(draw.problem, decision.reason)
             return
-        self._window["difficulty/kept"] += 1
-        self._starved.clear()
         self._ready.append(group)
         if len(self._ready) >= self.problems_per_step:
             self._filled.set()
+
+    def _relaxes(self) -> bool:
+        limit = self.relax_after_steps * self.problems_per_step
+        return limit > 0 and self._starved.total() >= limit
 
     def _drop(self, problem: Problem, reason: str) -> None:
         self.totals[f"dropped/{reason}"] += 1
         self._window[f"difficulty/{reason}"] += 1
         self._window["difficulty/dropped"] += 1
+        self._starve(problem, reason)
+
+    def _starve(self, problem: Problem, reason: str) -> None:
         self._starved[reason] += 1
         if self._starved.total() >= self.max_starved_steps * self.problems_per_step:
             raise Starved(
                 f"the last {self._starved.total()} groups ({self.max_starved_steps} steps' worth) "
-                f"were all dropped: {dict(self._starved)}, lately problem {problem.id!r}. "
+                f"were all to be dropped: {dict(self._starved)}, lately problem {problem.id!r}. "
                 f"{advice(self._starved.most_common(1)[0][0])}"
             )
 
@@ -321,6 +338,7 @@ class Loop:
                 "(reward_service.seconds)"
             )
         rates, self._rates = self._rates, []
+        scores, self._scores = self._scores, []
         self.totals["samples"] += window["samples"]
         self.totals["tokens"] += window["tokens"]
         metrics = {name: float(count) for name, count in window.items()}
@@ -330,6 +348,7 @@ class Loop:
         metrics["timing_s/step"] = seconds
         if rates:
             metrics["difficulty/pass_rate"] = sum(rates) / len(rates)
+            metrics["critic/score/mean"] = sum(scores) / len(scores)
         return metrics
 
     # -- resume ---------------------------------------------------------------------------------
@@ -373,9 +392,9 @@ def describe(groups_P: list[GradedGroup]) -> Metrics:
     prompts = [len(rollout.prompt_ids) for rollout in rollouts]
     cut = sum(rollout.finish is Finish.LENGTH for rollout in rollouts)
     return {
-        "critic/score/mean": sum(rewards) / len(rewards),
-        "critic/score/max": max(rewards),
-        "critic/score/min": min(rewards),
+        "critic/rewards/mean": sum(rewards) / len(rewards),
+        "critic/rewards/max": max(rewards),
+        "critic/rewards/min": min(rewards),
         "response_length/mean": sum(lengths) / len(lengths),
         "response_length/max": float(max(lengths)),
         "response_length/min": float(min(lengths)),
@@ -389,8 +408,8 @@ def advice(reason: str) -> str:
     return {
         "too_easy": "The policy solves everything that it is given: add harder problems, or stop.",
         "too_hard": "The policy solves nothing that it is given: begin with easier problems or a "
-        "stronger model, allow more tokens (sampling.max_tokens), or check that the "
-        "reward accepts right answers (python -m rlvr.rewards.check).",
+        "stronger model, allow more tokens (sampling.max_tokens), or look at what the reward makes "
+        "of right answers.",
         "ungraded": "The grader fails or abstains: look at rewards/timeout and rewards/error and "
         "at the reward workers' logs.",
     }.get(reason, "Widen the filter's band, or change the problems.")

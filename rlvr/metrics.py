@@ -36,12 +36,18 @@ _HELD_OUT = "held-out problems of the source"
 METRICS: dict[str, Metric] = {
     "critic/score/mean": Metric(
         unit="reward",
+        over=_SAMPLED,
+        formula="sum of rewards / graded rollouts",
+        watch="flat at 0: nothing is ever right; see difficulty/pass_rate and rewards/no_answer",
+    ),
+    "critic/rewards/mean": Metric(
+        unit="reward",
         over=_TRAINED,
         formula="sum of rewards / rollouts",
-        watch="held near the middle by the filter; difficulty/pass_rate is before it",
+        watch="held near the middle by the filter",
     ),
-    "critic/score/max": Metric(unit="reward", over=_TRAINED, formula="largest reward"),
-    "critic/score/min": Metric(unit="reward", over=_TRAINED, formula="smallest reward"),
+    "critic/rewards/max": Metric(unit="reward", over=_TRAINED, formula="largest reward"),
+    "critic/rewards/min": Metric(unit="reward", over=_TRAINED, formula="smallest reward"),
     "response_length/mean": Metric(
         unit="tokens", over=_TRAINED, formula="completion tokens / rollouts"
     ),
@@ -112,6 +118,13 @@ METRICS: dict[str, Metric] = {
         watch="flat at 0: nothing is ever right; near 1: the problems are used up",
     ),
     "difficulty/kept": Metric(unit="groups", over=_GROUPS, formula="groups that train"),
+    "difficulty/dropped": Metric(unit="groups", over=_GROUPS, formula="groups that do not train"),
+    "difficulty/relaxed": Metric(
+        unit="groups",
+        over=_GROUPS,
+        formula="groups that train though the filter would drop them (relax_after_steps)",
+        watch="above 0: nothing in the filter's band comes any more",
+    ),
     "difficulty/resting": Metric(
         unit="problems",
         over="problems drawn in the step",

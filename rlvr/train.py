@@ -20,7 +20,7 @@ from rlvr.cluster.cluster import Cluster
 from rlvr.cluster.interrupt import interruptible
 from rlvr.config import ConfigError, RunConfig
 from rlvr.config_checks import arithmetic, built, check_length
-from rlvr.evaluate import Evaluator
+from rlvr.evaluate import Evaluator, evaluator
 from rlvr.learner.group import LearnerGroup
 from rlvr.loop import Loop, Metrics
 from rlvr.memory import PeakMemory
@@ -136,8 +136,8 @@ class Session:
             loop.load_state_dict(self.resumed.loop_state())
             self.sink.resume(loop.step + 1)
         await loop.weights.sync(loop.version)
-        evaluator = self._evaluator(samplers)
-        before = await self._before(evaluator, loop)
+        measure = self._evaluator(samplers)
+        before = await self._before(measure, loop)
         ready, samples = time.monotonic(), loop.totals["samples"]
         await loop.run()
         seconds = time.monotonic() - ready
@@ -145,7 +145,7 @@ class Session:
             await self._save(learner, loop.step, loop.state_dict())
         if loop.step < self.run.steps:
             return None
-        after = report.scores(await evaluator("after")) if evaluator else {}
+        after = report.scores(await measure("after")) if measure else {}
         assert self.saved is not None
         return report.Summary(
             recipe=self.run.recipe_name,
@@ -165,12 +165,12 @@ class Session:
 
     def _loop(self, samplers: Samplers, learner: LearnerGroup) -> Loop:
         run = self.run
-        evaluator = self._evaluator(samplers)
+        measure = self._evaluator(samplers)
 
         async def evaluate(step: int) -> Metrics:
-            if evaluator is None or not _due(step, run.evaluation.every) or step == run.steps:
+            if measure is None or not _due(step, run.evaluation.every) or step == run.steps:
                 return {}
-            return (await evaluator(f"at step {step}")).metrics()
+            return (await measure(f"at step {step}")).metrics()
 
         async def save(step: int, state: dict[str, Any]) -> Metrics:
             if not _due(step, run.checkpoint.every) and step != run.steps:
@@ -193,6 +193,7 @@ class Session:
             max_lag=run.max_lag,
             concurrency=run.rollout.concurrency,
             min_graded=run.min_graded,
+            relax_after_steps=run.relax_after_steps,
             max_starved_steps=run.max_starved_steps,
             max_failure_rate=run.reward_service.max_failure_rate,
             batch_seconds=run.budgets.batch,
@@ -201,27 +202,18 @@ class Session:
         )
 
     def _evaluator(self, samplers: Samplers) -> Evaluator | None:
-        run = self.run
         if not self.data.held_out:
             return None
-        return Evaluator(
-            problems=self.data.held_out,
-            rollouts=samplers.rollouts,
-            grader=samplers.rewards,
-            sampling=assembly.sampling(run),
-            samples=run.evaluation.samples,
-            concurrency=run.rollout.concurrency,
-            progress=self.sink.progress,
-        )
+        return evaluator(self.run, self.data, samplers, self.sink.progress)
 
-    async def _before(self, evaluator: Evaluator | None, loop: Loop) -> dict[str, float]:
+    async def _before(self, measure: Evaluator | None, loop: Loop) -> dict[str, float]:
         """Accuracy before the first step; a resumed run reads what was measured then."""
-        if evaluator is None:
+        if measure is None:
             return {}
         record = self.run_dir / "before.json"
         if loop.step and record.exists():
             return json.loads(record.read_text())
-        accuracy = await evaluator("before")
+        accuracy = await measure("before")
         self.sink.log(loop.step, accuracy.metrics())
         record.write_text(json.dumps(report.scores(accuracy)))
         return report.scores(accuracy)

@@ -256,7 +256,7 @@ def test_a_recipe_that_can_not_be_read_is_refused(tmp_path: Path, text: str, rea
         (["min_graded=9"], ["min_graded=9", "at most 8"]),
         (["sampling.temperature=0"], ["sampling.temperature=0.0", "more than 0"]),
         (["sampling.top_p=0"], ["sampling.top_p=0.0"]),
-        (["sampling.top_p=1.1"], ["sampling.top_p=1.1"]),
+        (["sampling.top_p=0.9"], ["sampling.top_p=0.9", "use 1.0"]),
         (["learner.optimizer.lr=0"], ["learner.optimizer.lr=0.0", "more than 0"]),
         (["learner.optimizer.lr=nan"], ["learner.optimizer.lr=nan", "finite"]),
         (["learner.optimizer.betas=[0.9,1.0]"], ["betas[1]=1.0"]),

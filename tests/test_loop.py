@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rlvr.difficulty.band import BalancedBand
-from rlvr.loop import Loop, Starved
+from rlvr.loop import GraderFailing, Loop, Starved
 from rlvr.types import GradedGroup, RolloutGroup, TrainBatch, WeightVersion
 from tests.conftest import problem, rollout, verdict
 
@@ -268,6 +268,39 @@ def test_a_policy_with_nothing_left_to_learn_ends_the_run_and_says_why():
     error = failure(make(bandit))
     assert isinstance(error, Starved)
     assert "'too_easy': 80" in str(error) and "add harder problems" in str(error)
+
+
+def test_a_run_with_nothing_to_learn_goes_on_where_everybody_sees_it_before_it_ends():
+    bandit = Bandit()
+    bandit.skill = -100.0
+    error = failure(make(bandit, relax_after_steps=2, max_starved_steps=5))
+    assert isinstance(error, Starved)
+    assert [m["step"] for m in bandit.history] == [1, 2]
+    assert bandit.history[0]["difficulty/too_hard"] == 8
+    assert bandit.history[1]["difficulty/relaxed"] == 4
+
+
+def test_without_relaxing_a_run_samples_until_it_ends():
+    bandit = Bandit()
+    bandit.skill = -100.0
+    assert isinstance(failure(make(bandit, relax_after_steps=0)), Starved)
+    assert bandit.history == []
+
+
+def test_too_many_failed_verdicts_end_the_run():
+    class Flaky(Bandit):
+        async def grade(self, group):
+            graded = await super().grade(group)
+            return GradedGroup(
+                problem=graded.problem,
+                rollouts_G=graded.rollouts_G[2:],
+                verdicts_G=graded.verdicts_G[2:],
+                ungraded=(verdict(None),) * 2,
+            )
+
+    error = failure(make(Flaky(), max_failure_rate=0.1))
+    assert isinstance(error, GraderFailing)
+    assert "max_failure_rate=0.1" in str(error)
 
 
 def test_a_grader_that_fails_on_everything_ends_the_run_and_is_never_a_zero():

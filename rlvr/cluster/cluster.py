@@ -118,6 +118,8 @@ class Cluster:
         logger = logging.getLogger("ray")
         self._terminal, logger.handlers = logger.handlers, []
         logger.addHandler(logging.FileHandler(self._logs / "ray.log"))
+        # Says at each start that the cluster asks for a token, which it does unless told not to.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         local = self._config.address is None
         settings = self._local_settings() if local else {"address": self._config.address}
         terminate = signal.getsignal(signal.SIGTERM)

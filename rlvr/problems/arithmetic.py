@@ -1,8 +1,9 @@
 r"""Made-up arithmetic with an exact answer, for runs that take minutes on a CPU.
 
-A problem of level n chains n operations, such as ``(12+7)*3=`` at level 2. All values on the way
-are whole numbers from 0 to 99, so a chain is n small facts for who writes them down one by one,
-and far too much to see at a glance.
+A problem of level n chains n operations from left to right, such as ``4*3+5-9=`` at level 3. Every
+value on the way is a whole number from 0 to 20, so a chain is n small facts for one who writes
+them down in turn, and too much to see at a glance. A product only ever comes first, so that
+reading from left to right is also the order of operations.
 
 The three splits share no problem: a hash of the problem's text alone says which one it is in.
 """
@@ -21,7 +22,8 @@ from rlvr.types import Problem
 
 Split = Literal["warmup", "train", "held_out"]
 
-LARGEST = int(__import__("os").environ.get("LG", "30"))
+LARGEST = 20
+"""No value in any problem is larger; none is below 0."""
 SHARE_OF_SPLIT: dict[Split, int] = {"warmup": 50, "train": 40, "held_out": 10}
 """Percent of all problems of a level."""
 MAX_REJECTED = 5000
@@ -30,7 +32,7 @@ MAX_REJECTED = 5000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One operation on the running value, such as ``19*3=57``."""
+    """One operation on the running value, such as ``12+5=17``."""
 
     value: int
     operator: str
@@ -56,31 +58,22 @@ class Chain:
 
     steps: tuple[Step, ...]
 
-    def rest(self, done: int) -> str:
-        """The expression that is left when ``done`` operations are carried out."""
-        value = self.steps[done - 1].result if done else self.steps[0].value
-        return f"{value}" + "".join(f"{s.operator}{s.operand}" for s in self.steps[done:])
-
     @property
     def prompt(self) -> str:
-        return f"{self.rest(0)}="
+        terms = "".join(f"{step.operator}{step.operand}" for step in self.steps)
+        return f"{self.steps[0].value}{terms}="
 
     @property
     def answer(self) -> str:
         return str(self.steps[-1].result)
 
     def hurried(self) -> str:
-        """The answer at once."""
+        """A right solution that gives the answer at once."""
         return rf"\boxed{{{self.answer}}}"
 
     def worked(self) -> str:
-        """What is left after each operation, then the answer."""
-        if __import__("os").environ.get("FMT") == "g":
-            return str(self.steps[0].value) + "".join(f"{t.operator}{t.operand}={t.result}" for t in self.steps) + "\n" + self.hurried()
-        if __import__("os").environ.get("FMT") == "h":
-            return "\n".join(map(str, self.steps)) + "\n" + self.hurried()
-        chain = "=".join(self.rest(done) for done in range(1, len(self.steps) + 1))
-        return f"{chain}\n{self.hurried()}"
+        """A right solution with a line for each operation."""
+        return "\n".join([*map(str, self.steps), self.hurried()])
 
 
 class Arithmetic:
@@ -98,7 +91,7 @@ class Arithmetic:
         split: Split,
         *,
         size: int = 4096,
-        levels: Sequence[int] = (1, 2, 3, 4),
+        levels: Sequence[int] = (2, 3, 4, 5),
         seed: int = 0,
     ) -> None:
         if not levels or min(levels) < 1 or size < len(levels):
@@ -106,6 +99,8 @@ class Arithmetic:
                 f"size={size}, levels={list(levels)}: give at least one level, each at least 1, "
                 "and at least one problem for each"
             )
+        if len(set(levels)) < len(levels):
+            raise ValueError(f"levels={list(levels)}: a level is named twice; name each once")
         shares = [size // len(levels) + (i < size % len(levels)) for i in range(len(levels))]
         problems = [
             _problem(chain, id=f"arithmetic/{split}/{level}/{i:05d}", level=level)

@@ -103,7 +103,7 @@ def _function(spec: str) -> Callable[..., Any]:
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise RewardSpecError(
             f"reward={spec!r} names no function; write path/to/file.py:function, such as "
-            "examples/reward_length.py:score"
+            "recipes/reward_example.py:score"
         )
     path = Path(file).resolve()
     sys.path.insert(0, str(path.parent))  # its neighbours are importable, as when it is run

@@ -8,7 +8,7 @@ from rlvr.rewards.styles import RewardSpecError
 from rlvr.types import Message, Outcome, Problem
 
 PROBLEM = Problem(id="p", prompt="2+2?", answer="4", source="sums", extra={"level": 3})
-EXAMPLE = Path(__file__).parents[2] / "examples/reward_length.py"
+EXAMPLE = Path(__file__).parents[2] / "recipes/reward_example.py"
 
 STYLES = {
     "native": "def score(problem, text):\n    return problem.answer in text",

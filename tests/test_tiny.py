@@ -1,0 +1,147 @@
+"""The tiny base models: what they can read, how they are saved, and what they are trained on."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rlvr.problems.arithmetic import chains, split_of
+from rlvr.tiny import (
+    WarmUp,
+    arithmetic_tokenizer,
+    byte_tokenizer,
+    random_model,
+    read_texts,
+    save,
+    training_batches,
+    warm_up,
+)
+
+SHORT = WarmUp(problems_per_level=50, steps=40)
+BYTES = byte_tokenizer()
+AUTO_MODEL: Any = AutoModelForCausalLM
+AUTO_TOKENIZER: Any = AutoTokenizer
+
+
+@pytest.mark.parametrize("level", [1, 5])
+def test_solutions_decode_to_themselves_with_no_unknown_token(level: int):
+    tokenizer = arithmetic_tokenizer()
+    for chain in islice(chains("train", level), 100):
+        for text in (chain.prompt, chain.worked(), chain.hurried()):
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            assert tokenizer.decode(ids) == text
+            assert tokenizer.unk_token_id not in ids
+
+
+def test_numbers_and_the_opening_of_a_box_are_one_token_each():
+    tokenizer = arithmetic_tokenizer()
+    assert tokenizer.tokenize("12+8=20\n\\boxed{20}") == [
+        *("12", "+", "8", "=", "20", "\n", "\\boxed{", "20", "}")
+    ]
+
+
+def test_training_examples_come_from_the_warm_up_split_alone():
+    tokenizer = arithmetic_tokenizer()
+    prompts = {
+        tokenizer.decode(example.prompt_ids)
+        for batch in training_batches(tokenizer, SHORT, seed=0)
+        for example in batch
+    }
+    assert len(prompts) > 100
+    assert {split_of(prompt) for prompt in prompts} == {"warmup"}
+
+
+def test_solutions_are_worked_out_first_and_mostly_hurried_at_the_end():
+    tokenizer = arithmetic_tokenizer()
+    plan = WarmUp(problems_per_level=50, steps=160, patient_share=0.5)
+    hurried = [
+        [tokenizer.decode(example.solution_ids).startswith("\\boxed") for example in batch]
+        for batch in training_batches(tokenizer, plan, seed=0)
+    ]
+    assert not any(map(any, hurried[:80]))
+    late = [quick for batch in hurried[80:] for quick in batch]
+    assert 0.5 < sum(late) / len(late) < 0.75
+
+
+def test_warming_up_lowers_the_loss_and_follows_from_the_seed_alone():
+    def warmed(seed: int) -> tuple[list[float], dict[str, torch.Tensor]]:
+        tokenizer = arithmetic_tokenizer()
+        model = random_model(tokenizer, seed=seed)
+        return warm_up(model, tokenizer, SHORT, seed=seed), model.state_dict()
+
+    losses, weights = warmed(3)
+    again, same_weights = warmed(3)
+    other, _ = warmed(4)
+    assert losses == again
+    assert losses != other
+    assert all(torch.equal(weights[name], same_weights[name]) for name in weights)
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_padding_and_prompts_do_not_train():
+    tokenizer = arithmetic_tokenizer()
+    plan = WarmUp(problems_per_level=50, steps=1)
+    for example in next(training_batches(tokenizer, plan, seed=0)):
+        assert tokenizer.decode(example.prompt_ids).endswith("=")
+        assert example.solution_ids[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("make", [arithmetic_tokenizer, byte_tokenizer])
+def test_a_saved_model_loads_by_its_path_with_the_same_weights_and_tokens(
+    make: Any, tmp_path: Path
+):
+    tokenizer = make()
+    model = random_model(tokenizer)
+    save(model, tokenizer, tmp_path)
+    loaded, its_tokenizer = (
+        auto.from_pretrained(tmp_path) for auto in (AUTO_MODEL, AUTO_TOKENIZER)
+    )
+    assert loaded.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert its_tokenizer.eos_token == tokenizer.eos_token
+    assert its_tokenizer.pad_token_id == tokenizer.pad_token_id == loaded.config.pad_token_id
+    text = "12+8-3=\n\\boxed{17}"
+    assert its_tokenizer.encode(text) == tokenizer.encode(text)
+    assert its_tokenizer.decode(its_tokenizer.encode(text)) == text
+    assert loaded.config.vocab_size == len(its_tokenizer)
+    ids = torch.tensor([tokenizer.encode(text)])
+    assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_the_byte_tokenizer_gives_back_any_text(text: str):
+    ids = BYTES.encode(text, add_special_tokens=False)
+    assert BYTES.decode(ids, skip_special_tokens=False) == text
+
+
+def test_messages_render_into_turns_and_an_opening_for_the_answer():
+    rendered = BYTES.apply_chat_template(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert rendered == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    turn_end = BYTES.encode("<|im_end|>", add_special_tokens=False)
+    assert turn_end == [BYTES.eos_token_id]
+
+
+def test_a_vocabulary_learned_from_texts_makes_them_shorter(tmp_path: Path):
+    path = tmp_path / "texts.jsonl"
+    rows = [{"question": "how many apples", "tokens": 3}, {"question": "how many pears"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    texts = read_texts(path)
+    assert texts == ["how many apples", "how many pears"]
+    learned = byte_tokenizer(texts, vocab_size=300)
+    assert len(learned) <= 300
+    assert len(learned.encode("how many")) < len(BYTES.encode("how many"))
