@@ -172,6 +172,13 @@ METRICS: dict[str, Metric] = {
     "timing_s/gen": _seconds("waiting for the step's groups", "most of the step: add engines"),
     "timing_s/update_actor": _seconds("the step's optimizer updates"),
     "timing_s/sync": _seconds("sending, loading and proving the weights"),
+    "sync/<measure>": Metric(
+        unit="see name",
+        over="all engines",
+        formula="the largest: bytes loaded, seconds, version confirmed, and probe_difference, the "
+        "mean absolute difference (nats) of engine and learner on the probe",
+        watch="probe_difference rising: an engine computes with something else than it was sent",
+    ),
     "timing_s/sync_send": _seconds("putting them into the channel"),
     "timing_s/sync_load": _seconds("loading and proving them in every engine"),
     "timing_s/save": _seconds("writing a checkpoint"),

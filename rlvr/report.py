@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -77,15 +78,15 @@ def show_plan(
     left_out: int,
 ) -> None:
     """The recipe, the data and the batch arithmetic."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("recipe", run.recipe_name)
-    table.add_row("model", run.model)
     data = f"{problems:,} to train on, {held_out:,} held out"
-    table.add_row("problems", data + (f", {left_out:,} too long, left out" if left_out else ""))
-    for name, calculation in arithmetic:
-        table.add_row(name, calculation)
-    table.add_row("run folder", run.run_dir)
-    Console(soft_wrap=True).print(table)
+    rows = [
+        ("recipe", run.recipe_name),
+        ("model", run.model),
+        ("problems", data + (f", {left_out:,} too long, left out" if left_out else "")),
+        *arithmetic,
+        ("run folder", run.run_dir),
+    ]
+    _print(*(f"{name:<20}{value}" for name, value in rows))
 
 
 def show_layout(residences: Sequence[Residence]) -> None:
@@ -93,12 +94,11 @@ def show_layout(residences: Sequence[Residence]) -> None:
     table = Table("worker", "node", "pid", "cpus", "gpus", box=None, pad_edge=False)
     for home in residences:
         table.add_row(home.worker, home.node, str(home.pid), f"{home.cpus:g}", home.gpus or "-")
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def show_summary(summary: Summary, run_dir: Path) -> None:
     """Before and after, where the weights lie, and how to load them."""
-    console = Console(soft_wrap=True)
     if summary.before and summary.after:
         table = Table("held-out accuracy", "before", "after", title="Result", title_justify="left")
         for name in summary.before:
@@ -107,30 +107,29 @@ def show_summary(summary: Summary, run_dir: Path) -> None:
                 f"{summary.before[name]:.1%}",
                 f"{summary.after[name]:.1%}",
             )
-        console.print(table)
-    console.print(
+        Console().print(table)
+    _print(
         f"{summary.steps} steps, {summary.samples:,} samples, {summary.tokens:,} tokens in "
         f"{summary.training_seconds:.0f} s ({summary.samples_per_second:.0f} samples/s; start-up "
         f"{summary.start_up_seconds:.0f} s), peak memory {summary.peak_rss_mb / 1024:.1f} GB",
-        highlight=False,
-    )
-    console.print(f"run folder: {run_dir}", highlight=False)
-    console.print(f"checkpoint: {summary.checkpoint}", highlight=False)
-    console.print(
-        "load it:    from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        f'            model = AutoModelForCausalLM.from_pretrained("{summary.checkpoint}/hf")\n'
+        f"run folder: {run_dir}",
+        f"checkpoint: {summary.checkpoint}",
+        "load it:    from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f'            model = AutoModelForCausalLM.from_pretrained("{summary.checkpoint}/hf")',
         f'            tokenizer = AutoTokenizer.from_pretrained("{summary.checkpoint}/hf")',
-        highlight=False,
-        markup=False,
     )
 
 
 def failure(error: BaseException, run_dir: str) -> str:
-    """An error for people: what, the remote traceback if there is one, and where to look."""
-    notes = "\n".join(getattr(error, "__notes__", ()))
-    return (
-        f"rlvr: {type(error).__name__}: {error}\n{notes}\nlogs of all workers: {run_dir}/logs"
-    ).replace("\n\n", "\n")
+    """An error for people, and where to read on. Its full traceback goes into ``error.txt``."""
+    causes_ = causes(error)
+    Path(run_dir, "error.txt").write_text("".join(traceback.format_exception(error)))
+    return "\n".join(
+        [
+            *(f"rlvr: {type(cause).__name__}: {cause}" for cause in causes_),
+            f"traceback: {run_dir}/error.txt   logs of all workers: {run_dir}/logs",
+        ]
+    )
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -139,3 +138,8 @@ def causes(error: BaseException) -> list[BaseException]:
         inner: Sequence[Any] = error.exceptions
         return [cause for part in inner for cause in causes(part)]
     return [error]
+
+
+def _print(*lines: str) -> None:
+    # Not through rich, which would break paths at the terminal's width.
+    print(*lines, sep="\n", flush=True)

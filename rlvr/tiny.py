@@ -21,15 +21,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from torch.nn import functional
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2Tokenizer,
+    Qwen3Config,
+)
 from transformers.utils import logging
 
 from rlvr.problems.arithmetic import LARGEST, Chain, chains
@@ -44,6 +52,11 @@ CHAT_TEMPLATE = (
     f"{{% if add_generation_prompt %}}{TURN_START}assistant\n{{% endif %}}"
 )
 MAX_POSITIONS = 512
+Architecture = Literal["qwen2", "qwen3"]
+CONFIGS: dict[Architecture, type[Qwen2Config | Qwen3Config]] = {
+    "qwen2": Qwen2Config,
+    "qwen3": Qwen3Config,
+}
 IGNORED = -100
 """Label of a token that the warm-up's loss leaves out."""
 
@@ -55,7 +68,7 @@ class WarmUp:
     levels: tuple[int, ...] = (2, 3, 4, 5)
     problems_per_level: int = 7500
     """At most; the low levels have fewer."""
-    steps: int = 2000
+    steps: int = 1600
     examples_per_step: int = 16
     lr: float = 2e-3
     """Highest learning rate (AdamW); it rises over 30 steps and then falls linearly."""
@@ -77,7 +90,7 @@ class Example:
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    r"""A token for each number from 0 to 20, each sign, and ``\boxed{``; decoding is exact."""
+    r"""A token for each number from 0 to 30, each sign, and ``\boxed{``; decoding is exact."""
     numbers = [str(n) for n in range(LARGEST + 1)]
     tokens = [PAD, END, UNKNOWN, "\n", *"+-*=}", BOX, *numbers]
     longest_first = "|".join(reversed([n for n in numbers if len(n) > 1]))
@@ -86,65 +99,65 @@ def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
         Regex(rf"\\boxed\{{|{longest_first}|[\s\S]"), behavior="isolated"
     )
     tokenizer.decoder = decoders.Fuse()
-    return _wrap(tokenizer, eos=END, unk_token=UNKNOWN)
-
-
-def byte_tokenizer(texts: Sequence[str] = (), *, vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with a chat template: any text can be encoded, and decodes to itself.
-
-    Without texts there are no merges, so a token is a byte; with them the vocabulary grows to
-    at most ``vocab_size``.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD, END, TURN_START, TURN_END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return _wrap(tokenizer, eos=TURN_END, chat_template=CHAT_TEMPLATE)
-
-
-def _wrap(tokenizer: Tokenizer, *, eos: str, **settings: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
-        eos_token=eos,
+        eos_token=END,
+        unk_token=UNKNOWN,
         model_max_length=MAX_POSITIONS,
         clean_up_tokenization_spaces=False,
-        **settings,
     )
 
 
-def random_model(tokenizer: PreTrainedTokenizerFast, *, seed: int = 0) -> Qwen2ForCausalLM:
-    """An untrained Qwen2 of about 0.3 M parameters, float32, embeddings tied.
+def byte_tokenizer(texts: Sequence[str] = (), *, vocab_size: int = 1024) -> Qwen2Tokenizer:
+    """Qwen2's tokenizer with a small vocabulary and a chat template; it can encode any text.
 
-    Heads are 32 wide, the least that vLLM's CPU attention takes. RoPE's base is 50, since all
-    that the model has to tell apart lies within some 60 positions.
+    Without texts there are no merges, so a token is a byte; with them the vocabulary grows to
+    at most ``vocab_size``. As with Qwen2 itself, decoding gives the text back in Unicode NFC.
     """
-    torch.manual_seed(seed)
-    config = Qwen2Config(
+    empty = Qwen2Tokenizer(
+        eos_token=TURN_END, model_max_length=MAX_POSITIONS, clean_up_tokenization_spaces=False
+    )
+    tokenizer = cast(
+        Qwen2Tokenizer,
+        empty.train_new_from_iterator(
+            texts, vocab_size, new_special_tokens=[TURN_START], show_progress=False
+        ),
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def random_model(
+    tokenizer: PreTrainedTokenizerFast, *, like: Architecture, seed: int = 0
+) -> PreTrainedModel:
+    """An untrained model of about 0.3 M parameters, float32, embeddings tied.
+
+    Heads are 32 wide, the least that vLLM's CPU attention takes. RoPE's base is 50, since what
+    the arithmetic model has to tell apart lies within some 60 positions.
+    """
+    config = CONFIGS[like](
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
+        head_dim=32,
         max_position_embeddings=MAX_POSITIONS,
         rope_parameters={"rope_type": "default", "rope_theta": 50.0},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        dtype=torch.float32,
     )
-    return Qwen2ForCausalLM(config)
+    torch.manual_seed(seed)
+    return cast(Any, AutoModelForCausalLM).from_config(config)
 
 
 def warm_up(
-    model: Qwen2ForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     settings: WarmUp,
     *,
@@ -219,7 +232,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def _solution_loss(model: Qwen2ForCausalLM, batch: Sequence[Example]) -> Tensor:
+def _solution_loss(model: PreTrainedModel, batch: Sequence[Example]) -> Tensor:
     width = max(map(len, batch))
     ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
     labels_BT = torch.full((len(batch), width), IGNORED)
@@ -234,7 +247,7 @@ def _solution_loss(model: Qwen2ForCausalLM, batch: Sequence[Example]) -> Tensor:
     )
 
 
-def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write a directory that transformers and vLLM load by its path."""
     model.generation_config = GenerationConfig(
         eos_token_id=cast(int, tokenizer.eos_token_id),
@@ -257,7 +270,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=WarmUp().steps, help="of the warm-up")
     parser.add_argument("--random", action="store_true", help="untrained, for any text")
-    parser.add_argument("--like", choices=["qwen2"], default="qwen2", help="its architecture")
+    parser.add_argument("--like", choices=get_args(Architecture), default="qwen2")
     parser.add_argument("--vocab-from", type=Path, help="JSON lines to learn a vocabulary from")
     arguments = parser.parse_args()
     if arguments.vocab_from and not arguments.random:
@@ -273,12 +286,13 @@ def main() -> None:
     if arguments.random:
         out = arguments.out or Path("models/tiny_random")
         tokenizer = byte_tokenizer(read_texts(arguments.vocab_from) if arguments.vocab_from else ())
-        model = random_model(tokenizer, seed=arguments.seed)
+        model = random_model(tokenizer, like=arguments.like, seed=arguments.seed)
         what = "an untrained model"
     else:
         out = arguments.out or Path("models/tiny")
         tokenizer = arithmetic_tokenizer()
-        model = random_model(tokenizer, seed=arguments.seed)
+        # AutoTokenizer reads any tokenizer of a Qwen2 model as Qwen2's own, but not so a Qwen3's.
+        model = random_model(tokenizer, like="qwen3", seed=arguments.seed)
         with Progress(console=console) as progress:
             settings = WarmUp(steps=arguments.steps)
             losses = warm_up(model, tokenizer, settings, seed=arguments.seed, progress=progress)

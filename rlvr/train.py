@@ -60,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(Session(run, model, data, checkpoints, resumed, began).train())
     except Exception as error:
-        for cause in report.causes(error):
-            print(report.failure(cause, run.run_dir), file=sys.stderr)
+        print(report.failure(error, run.run_dir), file=sys.stderr)
         return 1
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from rlvr.problems.arithmetic import chains, split_of
 from rlvr.tiny import (
+    Architecture,
     WarmUp,
     arithmetic_tokenizer,
     byte_tokenizer,
@@ -25,7 +28,7 @@ from rlvr.tiny import (
     warm_up,
 )
 
-SHORT = WarmUp(problems_per_level=50, steps=40)
+SHORT = WarmUp(levels=(2, 3), problems_per_level=100, steps=24)
 BYTES = byte_tokenizer()
 AUTO_MODEL: Any = AutoModelForCausalLM
 AUTO_TOKENIZER: Any = AutoTokenizer
@@ -43,8 +46,8 @@ def test_solutions_decode_to_themselves_with_no_unknown_token(level: int):
 
 def test_numbers_and_the_opening_of_a_box_are_one_token_each():
     tokenizer = arithmetic_tokenizer()
-    assert tokenizer.tokenize("12+8=20\n\\boxed{20}") == [
-        *("12", "+", "8", "=", "20", "\n", "\\boxed{", "20", "}")
+    assert tokenizer.tokenize("12+18=30\n\\boxed{30}") == [
+        *("12", "+", "18", "=", "30", "\n", "\\boxed{", "30", "}")
     ]
 
 
@@ -74,7 +77,7 @@ def test_solutions_are_worked_out_first_and_mostly_hurried_at_the_end():
 def test_warming_up_lowers_the_loss_and_follows_from_the_seed_alone():
     def warmed(seed: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         tokenizer = arithmetic_tokenizer()
-        model = random_model(tokenizer, seed=seed)
+        model = random_model(tokenizer, like="qwen3", seed=seed)
         return warm_up(model, tokenizer, SHORT, seed=seed), model.state_dict()
 
     losses, weights = warmed(3)
@@ -83,10 +86,10 @@ def test_warming_up_lowers_the_loss_and_follows_from_the_seed_alone():
     assert losses == again
     assert losses != other
     assert all(torch.equal(weights[name], same_weights[name]) for name in weights)
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_padding_and_prompts_do_not_train():
+def test_an_example_learns_a_solution_up_to_the_end_token():
     tokenizer = arithmetic_tokenizer()
     plan = WarmUp(problems_per_level=50, steps=1)
     for example in next(training_batches(tokenizer, plan, seed=0)):
@@ -94,32 +97,44 @@ def test_padding_and_prompts_do_not_train():
         assert example.solution_ids[-1] == tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize("make", [arithmetic_tokenizer, byte_tokenizer])
+@pytest.mark.parametrize(
+    ("make", "like"),
+    [(arithmetic_tokenizer, "qwen3"), (byte_tokenizer, "qwen2"), (byte_tokenizer, "qwen3")],
+)
 def test_a_saved_model_loads_by_its_path_with_the_same_weights_and_tokens(
-    make: Any, tmp_path: Path
+    make: Callable[[], PreTrainedTokenizerFast], like: Architecture, tmp_path: Path
 ):
     tokenizer = make()
-    model = random_model(tokenizer)
+    model = random_model(tokenizer, like=like)
     save(model, tokenizer, tmp_path)
-    loaded, its_tokenizer = (
-        auto.from_pretrained(tmp_path) for auto in (AUTO_MODEL, AUTO_TOKENIZER)
-    )
+    loaded = AUTO_MODEL.from_pretrained(tmp_path)
+    its_tokenizer = AUTO_TOKENIZER.from_pretrained(tmp_path)
+    assert loaded.config.model_type == like
     assert loaded.generation_config.eos_token_id == tokenizer.eos_token_id
     assert its_tokenizer.eos_token == tokenizer.eos_token
     assert its_tokenizer.pad_token_id == tokenizer.pad_token_id == loaded.config.pad_token_id
+    assert its_tokenizer.chat_template == tokenizer.chat_template
     text = "12+8-3=\n\\boxed{17}"
     assert its_tokenizer.encode(text) == tokenizer.encode(text)
     assert its_tokenizer.decode(its_tokenizer.encode(text)) == text
     assert loaded.config.vocab_size == len(its_tokenizer)
     ids = torch.tensor([tokenizer.encode(text)])
-    assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
+    assert torch.equal(loaded(ids).logits, cast(Any, model.eval())(ids).logits)
+
+
+def test_an_untrained_model_follows_from_its_seed():
+    def weights(seed: int) -> torch.Tensor:
+        return next(random_model(BYTES, like="qwen2", seed=seed).parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_the_byte_tokenizer_gives_back_any_text(text: str):
+def test_the_byte_tokenizer_gives_back_any_text_in_nfc(text: str):
     ids = BYTES.encode(text, add_special_tokens=False)
-    assert BYTES.decode(ids, skip_special_tokens=False) == text
+    assert BYTES.decode(ids, skip_special_tokens=False) == unicodedata.normalize("NFC", text)
 
 
 def test_messages_render_into_turns_and_an_opening_for_the_answer():

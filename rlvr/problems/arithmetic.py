@@ -1,7 +1,7 @@
 r"""Made-up arithmetic with an exact answer, for runs that take minutes on a CPU.
 
 A problem of level n chains n operations from left to right, such as ``4*3+5-9=`` at level 3. Every
-value on the way is a whole number from 0 to 20, so a chain is n small facts for one who writes
+value on the way is a whole number from 0 to 30, so a chain is n small facts for one who writes
 them down in turn, and too much to see at a glance. A product only ever comes first, so that
 reading from left to right is also the order of operations.
 
@@ -22,7 +22,7 @@ from rlvr.types import Problem
 
 Split = Literal["warmup", "train", "held_out"]
 
-LARGEST = 20
+LARGEST = 30
 """No value in any problem is larger; none is below 0."""
 SHARE_OF_SPLIT: dict[Split, int] = {"warmup": 50, "train": 40, "held_out": 10}
 """Percent of all problems of a level."""
@@ -116,6 +116,11 @@ class Arithmetic:
 
     def all(self) -> Sequence[Problem]:
         return self._stream.all()
+
+    @property
+    def epoch(self) -> int:
+        """Of the problem that was drawn last, from 0."""
+        return self._stream.epoch
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._stream)

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 HEADER_EVERY = 20
+OVERALL = "val-core/all/acc/"
 
 _REFRESH_SECONDS = 0.1
 
@@ -194,8 +195,9 @@ class Console:
 
 
 def _evaluation(step: int, metrics: Metrics) -> list[str]:
-    scores = {key: value for key, value in metrics.items() if key.startswith("val-core/")}
-    shown = (f"{key.removeprefix('val-core/')} {value:.1%}" for key, value in scores.items())
+    """One line for all sources together; each source's own figures go to the other sinks."""
+    scores = {k: value for k, value in metrics.items() if k.startswith(OVERALL)}
+    shown = (f"{key.removeprefix(OVERALL)} {value:.1%}" for key, value in scores.items())
     return [f"held-out at step {step}: {'  '.join(shown)}"] if scores else []
 
 

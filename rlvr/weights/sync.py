@@ -35,8 +35,8 @@ class WeightSync:
         began = time.monotonic()
         manifest = await self.learner.publish(version)
         sent = time.monotonic()
-        metrics = dict(await self.rollouts.load_weights(manifest))
-        return metrics | {
+        measured = await self.rollouts.load_weights(manifest)
+        return {f"sync/{name}": value for name, value in measured.items()} | {
             "timing_s/sync_send": sent - began,
             "timing_s/sync_load": time.monotonic() - sent,
         }

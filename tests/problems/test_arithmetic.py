@@ -56,7 +56,7 @@ def test_every_written_line_is_true_and_stays_in_range(level: int):
 
 
 def test_the_splits_share_no_problem():
-    prompts = {split: {c.prompt for c in some(2, 10_000, split)} for split in SPLITS}
+    prompts = {split: {c.prompt for c in some(2, 800, split)} for split in SPLITS}
     assert min(map(len, prompts.values())) > 200
     for one in SPLITS:
         for other in SPLITS:
@@ -83,12 +83,13 @@ def test_an_id_names_the_same_problem_whatever_the_size_and_the_seed():
 
 def test_problems_are_the_same_in_every_run():
     problem = Arithmetic("held_out", size=8).all()[-1]
-    assert (problem.id, problem.prompt, problem.answer) == PINNED
+    assert (problem.id, problem.prompt, problem.answer) == (
+        "arithmetic/held_out/5/00001",
+        "27-1+3-1+1-9=",
+        "20",
+    )
     assert problem.source == "arithmetic/5"
     assert problem.extra == {"level": 5}
-
-
-PINNED = ("arithmetic/held_out/5/00001", "", "")
 
 
 def test_every_level_has_its_equal_share():

@@ -59,8 +59,9 @@ def test_columns_stand_under_their_heads():
 def test_an_evaluation_has_a_line_of_its_own_and_no_row():
     stream = io.StringIO()
     console = Console(stream=stream)
-    console.log(0, {"val-core/gsm8k/acc/greedy": 0.625, "timing_s/testing": 3.0})
-    assert stream.getvalue() == "held-out at step 0: gsm8k/acc/greedy 62.5%\n"
+    scores = {"val-core/all/acc/greedy": 0.625, "val-core/gsm8k/acc/greedy": 0.5}
+    console.log(0, {**scores, "timing_s/testing": 3.0})
+    assert stream.getvalue() == "held-out at step 0: greedy 62.5%\n"
 
 
 def test_a_phase_is_announced_at_its_start_and_end_only():
