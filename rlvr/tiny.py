@@ -6,10 +6,11 @@ r"""Base models that fit a laptop, made from nothing in under a minute.
 The arithmetic model is warmed up on solutions of the warm-up split, which reinforcement learning
 and evaluation never see. Most of its corpus is patient (a line for each operation); the end is
 mostly hurried (the answer at once), the more so the longer the problem. Every solution is right.
-What comes of it knows the small facts well and the patient way less surely, but has caught the
-habit of hurrying, and a model of its size can't do several operations at a glance: asked greedily,
-it solves about a third. What reinforcement learning has to find, from verdicts alone, is that
-writing the steps pays, on long problems too, and then to write them without a slip.
+What comes of it has the skill and the wrong habit. Made to write a first step, it finishes nearly
+every problem when decoded greedily, and slips on up to one in seven when sampled. Left alone it
+hurries, and a model of its size can't do several operations at a glance: it solves about a third.
+What reinforcement learning has to find, from verdicts alone, is that writing the steps pays, on
+long problems too, and then to write them without a slip. It need not teach the facts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ from torch.nn import functional
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -53,7 +55,7 @@ CHAT_TEMPLATE = (
 )
 MAX_POSITIONS = 512
 Architecture = Literal["qwen2", "qwen3"]
-CONFIGS: dict[Architecture, type[Qwen2Config | Qwen3Config]] = {
+CONFIGS: dict[Architecture, Callable[..., PreTrainedConfig]] = {
     "qwen2": Qwen2Config,
     "qwen3": Qwen3Config,
 }
@@ -68,7 +70,7 @@ class WarmUp:
     levels: tuple[int, ...] = (2, 3, 4, 5)
     problems_per_level: int = 7500
     """At most; the low levels have fewer."""
-    steps: int = 1600
+    steps: int = 2000
     examples_per_step: int = 16
     lr: float = 2e-3
     """Highest learning rate (AdamW); it rises over 30 steps and then falls linearly."""

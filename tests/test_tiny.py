@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from rlvr.problems.arithmetic import chains, split_of
+from rlvr.problems.arithmetic import Arithmetic, chains, split_of
 from rlvr.tiny import (
     Architecture,
     WarmUp,
     arithmetic_tokenizer,
     byte_tokenizer,
+    main,
     random_model,
     read_texts,
     save,
@@ -32,6 +33,10 @@ SHORT = WarmUp(levels=(2, 3), problems_per_level=100, steps=24)
 BYTES = byte_tokenizer()
 AUTO_MODEL: Any = AutoModelForCausalLM
 AUTO_TOKENIZER: Any = AutoTokenizer
+
+
+def text_of(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
+    return cast(str, tokenizer.decode(list(ids)))
 
 
 @pytest.mark.parametrize("level", [1, 5])
@@ -54,7 +59,7 @@ def test_numbers_and_the_opening_of_a_box_are_one_token_each():
 def test_training_examples_come_from_the_warm_up_split_alone():
     tokenizer = arithmetic_tokenizer()
     prompts = {
-        tokenizer.decode(example.prompt_ids)
+        text_of(tokenizer, example.prompt_ids)
         for batch in training_batches(tokenizer, SHORT, seed=0)
         for example in batch
     }
@@ -66,7 +71,7 @@ def test_solutions_are_worked_out_first_and_mostly_hurried_at_the_end():
     tokenizer = arithmetic_tokenizer()
     plan = WarmUp(problems_per_level=50, steps=160, patient_share=0.5)
     hurried = [
-        [tokenizer.decode(example.solution_ids).startswith("\\boxed") for example in batch]
+        [text_of(tokenizer, example.solution_ids).startswith("\\boxed") for example in batch]
         for batch in training_batches(tokenizer, plan, seed=0)
     ]
     assert not any(map(any, hurried[:80]))
@@ -93,7 +98,7 @@ def test_an_example_learns_a_solution_up_to_the_end_token():
     tokenizer = arithmetic_tokenizer()
     plan = WarmUp(problems_per_level=50, steps=1)
     for example in next(training_batches(tokenizer, plan, seed=0)):
-        assert tokenizer.decode(example.prompt_ids).endswith("=")
+        assert text_of(tokenizer, example.prompt_ids).endswith("=")
         assert example.solution_ids[-1] == tokenizer.eos_token_id
 
 
@@ -160,3 +165,52 @@ def test_a_vocabulary_learned_from_texts_makes_them_shorter(tmp_path: Path):
     learned = byte_tokenizer(texts, vocab_size=300)
     assert len(learned) <= 300
     assert len(learned.encode("how many")) < len(BYTES.encode("how many"))
+
+
+def test_the_command_writes_an_untrained_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "model"
+    threads = str(torch.get_num_threads())
+    monkeypatch.setattr(
+        "sys.argv", ["tiny", "--random", "--out", str(out), "--threads", threads, "--seed", "5"]
+    )
+    main()
+    assert "untrained" in capsys.readouterr().out
+    assert AUTO_MODEL.from_pretrained(out).config.model_type == "qwen2"
+    assert len(AUTO_TOKENIZER.from_pretrained(out)) == len(BYTES)
+
+
+def test_a_vocabulary_is_refused_for_the_arithmetic_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.argv", ["tiny", "--vocab-from", "texts.jsonl"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--vocab-from needs --random" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_base_model_hurries_past_what_it_could_work_out():
+    tokenizer = arithmetic_tokenizer()
+    model: Any = random_model(tokenizer, like="qwen3")
+    warm_up(model, tokenizer, WarmUp())
+    problems = Arithmetic("held_out", size=200).all()
+
+    def accuracy(begin: Callable[[str], str]) -> float:
+        texts = [f"{p.prompt}{begin(cast(str, p.prompt))}" for p in problems]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
+        ids = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            max_new_tokens=48,
+            do_sample=False,
+        )
+        solutions = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        right = (
+            s.endswith(f"\\boxed{{{p.answer}}}") for s, p in zip(solutions, problems, strict=True)
+        )
+        return sum(right) / len(problems)
+
+    assert 0.2 < accuracy(lambda prompt: "") < 0.45
+    assert accuracy(lambda prompt: prompt[: 2 if prompt[1].isdigit() else 1]) > 0.9

@@ -97,8 +97,12 @@ def _portable_errors() -> Generator[None]:
     try:
         yield
     except Exception as error:
+        here = f"In worker process {os.getpid()}:"
         told = traceback.format_exc()
-        error.add_note(f"In worker process {os.getpid()}:\n{told}")
+        # An error that ends many calls comes by here many times, and each note would hold all
+        # those before it.
+        if not any(note.startswith(here) for note in getattr(error, "__notes__", ())):
+            error.add_note(f"{here}\n{told}")
         if not _survives_pickling(error):
             raise RuntimeError(f"{type(error).__name__} (it can't be pickled):\n{told}") from None
         raise

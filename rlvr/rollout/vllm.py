@@ -299,8 +299,11 @@ def _settle(future: Future[dict[str, float]], work: Callable[[], dict[str, float
 
 
 def _fail(future: Future[Any], error: Exception) -> None:
+    # Each waiter its own: one object raised in many places gathers all of their tracebacks.
+    own = copy(error)
+    own.__cause__ = error.__cause__
     with suppress(InvalidStateError):  # cancelled
-        future.set_exception(error)
+        future.set_exception(own)
 
 
 def _loading(manifest: WeightManifest, receiver: WeightReceiver) -> Callable[[Any], None]:

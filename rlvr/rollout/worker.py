@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rlvr.rollout.vllm import Completion, VllmEngine
 
 CPU_SEQUENCES = 256
+CPU_BATCHED_TOKENS = 8192
+CPU_BLOCK = 128
+"""Tokens of a KV cache block on a CPU; every sequence takes at least one."""
 CPU_CACHE_BYTES = 2 * 2**30
 """At most, for the KV cache on a CPU; ``kv_cache_memory_bytes`` in ``rollout.engine`` says more."""
 
@@ -158,12 +161,17 @@ class RolloutWorker:
         if self._gpus:
             return common
         sequences = int(self._overrides.get("max_num_seqs", CPU_SEQUENCES))
+        longest = int(self._overrides.get("max_model_len", self._args["max_model_len"]))
         return common | {
             "enforce_eager": True,
             "max_num_seqs": sequences,
+            # vLLM takes back the random draw of a prompt that it has read in part, and torch's CPU
+            # generator can't go back.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(CPU_BATCHED_TOKENS, longest),
             "kv_cache_memory_bytes": cpu_cache_bytes(
                 json.loads((self._model / "config.json").read_text()),
-                tokens=sequences * int(self._args["max_model_len"]),
+                tokens=sequences * -(-longest // CPU_BLOCK) * CPU_BLOCK,
                 bytes_per_value=4 if self._args["dtype"] in ("float32", "float") else 2,
             ),
         }
