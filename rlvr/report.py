@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
@@ -135,8 +135,8 @@ def failure(error: BaseException, run_dir: str) -> str:
 def causes(error: BaseException) -> list[BaseException]:
     """The errors that are inside of groups, without those that only follow from another's end."""
     if isinstance(error, BaseExceptionGroup):
-        inner: Sequence[Any] = error.exceptions
-        return [cause for part in inner for cause in causes(part)]
+        parts = cast(BaseExceptionGroup[BaseException], error).exceptions
+        return [cause for part in parts for cause in causes(part)]
     return [error]
 
 

@@ -84,11 +84,11 @@ def test_too_little_memory_is_refused_with_each_parts_share(model, machine, tmp_
 @pytest.mark.parametrize(
     ("learner", "needs"),
     [
-        (LearnerConfig(workers=2), 2 * 18),
+        (LearnerConfig(workers=2, zero_stage=0), 2 * 18),
         (LearnerConfig(workers=2, zero_stage=1), 2 * 6 + 12),
         (LearnerConfig(workers=2, zero_stage=2), 2 * 2 + 16),
         (LearnerConfig(workers=2, zero_stage=3), 18),
-        (LearnerConfig(workers=2, dtype="float32"), 2 * 16),
+        (LearnerConfig(workers=2, zero_stage=0, dtype="float32"), 2 * 16),
     ],
 )
 def test_zero_splits_what_its_stage_says(learner, needs):
