@@ -42,7 +42,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from rlvr.problems.arithmetic import LARGEST, Chain, chains
+from rlvr.problems.arithmetic import LARGEST, LEVELS, Chain, chains
 
 PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -67,7 +67,7 @@ IGNORED = -100
 class WarmUp:
     """How the arithmetic model is trained before reinforcement learning starts."""
 
-    levels: tuple[int, ...] = (2, 3, 4, 5)
+    levels: tuple[int, ...] = LEVELS
     problems_per_level: int = 7500
     """At most; the low levels have fewer."""
     steps: int = 2000
@@ -76,7 +76,7 @@ class WarmUp:
     """Highest learning rate (AdamW); it rises over 30 steps and then falls linearly."""
     patient_share: float = 0.8
     """Share of the steps, from the start, whose solutions are all worked out."""
-    worked_at_end: float = 1.3
+    worked_at_end: float = 1.1
     """Divided by the level, the chance that one of the later solutions is worked out."""
 
 
@@ -135,8 +135,8 @@ def random_model(
 ) -> PreTrainedModel:
     """An untrained model of about 0.3 M parameters, float32, embeddings tied.
 
-    Heads are 32 wide, the least that vLLM's CPU attention takes. RoPE's base is 50, since what
-    the arithmetic model has to tell apart lies within some 60 positions.
+    Heads are 32 wide, the least that vLLM's CPU attention takes. RoPE's base is 100, since what
+    the arithmetic model has to tell apart lies within some 110 positions.
     """
     config = CONFIGS[like](
         vocab_size=len(tokenizer),
@@ -147,7 +147,7 @@ def random_model(
         num_key_value_heads=4,
         head_dim=32,
         max_position_embeddings=MAX_POSITIONS,
-        rope_parameters={"rope_type": "default", "rope_theta": 50.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -197,16 +197,16 @@ def training_batches(
 ) -> Iterator[list[Example]]:
     """One batch per step, of examples of similar length."""
     draw = random.Random(f"warm-up/{seed}")
-    pools = [
-        list(islice(chains("warmup", level), settings.problems_per_level))
-        for level in settings.levels
-    ]
+    pools = {
+        level: list(islice(chains("warmup", level), settings.problems_per_level))
+        for level in set(settings.levels)
+    }
     size, patient_until = settings.examples_per_step, settings.patient_share * settings.steps
     batches: list[list[Example]] = []
     for step in range(settings.steps):
         if not batches:
             patient = step < patient_until
-            solved = [draw.choice(draw.choice(pools)) for _ in range(size * 16)]
+            solved = [draw.choice(pools[draw.choice(settings.levels)]) for _ in range(size * 16)]
             examples = sorted(
                 (_example(tokenizer, chain, settings, draw, patient) for chain in solved), key=len
             )

@@ -11,6 +11,7 @@ The three splits share no problem: a hash of the problem's text alone says which
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +27,8 @@ LARGEST = 30
 """No value in any problem is larger; none is below 0."""
 SHARE_OF_SPLIT: dict[Split, int] = {"warmup": 50, "train": 40, "held_out": 10}
 """Percent of all problems of a level."""
+LEVELS = (2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 7, 12)
+"""Most problems are short and a few are long, as lengths are wherever models reason."""
 MAX_REJECTED = 5000
 """Draws in a row that bring nothing new, past which a level counts as used up."""
 
@@ -77,7 +80,7 @@ class Chain:
 
 
 class Arithmetic:
-    """A stream of problems of one split, the same number of each level.
+    """A stream of problems of one split. A level that is named k times has k shares of them.
 
     The n-th problem of a split and level is always the same one, whatever ``size`` and ``seed``;
     the seed decides the order of the epochs.
@@ -91,7 +94,7 @@ class Arithmetic:
         split: Split,
         *,
         size: int = 4096,
-        levels: Sequence[int] = (2, 3, 4, 5),
+        levels: Sequence[int] = LEVELS,
         seed: int = 0,
     ) -> None:
         if not levels or min(levels) < 1 or size < len(levels):
@@ -99,18 +102,18 @@ class Arithmetic:
                 f"size={size}, levels={list(levels)}: give at least one level, each at least 1, "
                 "and at least one problem for each"
             )
-        if len(set(levels)) < len(levels):
-            raise ValueError(f"levels={list(levels)}: a level is named twice; name each once")
-        shares = [size // len(levels) + (i < size % len(levels)) for i in range(len(levels))]
+        shares: Counter[int] = Counter()
+        for index, level in enumerate(levels):
+            shares[level] += size // len(levels) + (index < size % len(levels))
         problems = [
             _problem(chain, id=f"arithmetic/{split}/{level}/{i:05d}", level=level)
-            for level, share in zip(levels, shares, strict=True)
+            for level, share in shares.items()
             for i, chain in enumerate(islice(chains(split, level), share))
         ]
         if len(problems) < size:
             raise ValueError(
                 f"size={size}: split {split!r} has only {len(problems)} problems at levels "
-                f"{list(levels)} in equal shares; ask for fewer or add higher levels"
+                f"{list(levels)} in these shares; ask for fewer or add higher levels"
             )
         self._stream = Shuffled(problems, seed=seed)
 
