@@ -144,7 +144,7 @@ class Session:
             await self._save(learner, loop.step, loop.state_dict())
         if loop.step < self.run.steps:
             return None
-        after = report.scores(await measure("after")) if measure else {}
+        after = await self._after(measure, loop.step)
         assert self.saved is not None
         return report.Summary(
             recipe=self.run.recipe_name,
@@ -215,6 +215,13 @@ class Session:
         accuracy = await measure("before")
         self.sink.log(loop.step, accuracy.metrics())
         record.write_text(json.dumps(report.scores(accuracy)))
+        return report.scores(accuracy)
+
+    async def _after(self, measure: Evaluator | None, step: int) -> dict[str, float]:
+        if measure is None:
+            return {}
+        accuracy = await measure("after")
+        self.sink.log(step, accuracy.metrics())
         return report.scores(accuracy)
 
     async def _save(self, learner: LearnerGroup, step: int, state: dict[str, Any]) -> Metrics:

@@ -168,6 +168,8 @@ class RolloutWorker:
             # vLLM takes back the random draw of a prompt that it has read in part, and torch's CPU
             # generator can't go back.
             "enable_chunked_prefill": False,
+            # A block is cached once its 128 tokens are full; short of that it only costs.
+            "enable_prefix_caching": longest > 4 * CPU_BLOCK,
             "max_num_batched_tokens": max(CPU_BATCHED_TOKENS, longest),
             "kv_cache_memory_bytes": cpu_cache_bytes(
                 json.loads((self._model / "config.json").read_text()),
