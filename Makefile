@@ -23,7 +23,7 @@ lint: .venv/.dev
 	$(BIN)/pyright
 
 bench: .venv/.dev
-	$(BIN)/python bench/train_cpu.py
+	$(BIN)/python -m bench.train_cpu
 
 install: .venv/.runtime
 
@@ -32,7 +32,7 @@ install: .venv/.runtime
 	@touch $@
 
 .venv/.dev: .venv/.runtime docker/dev.lock
-	$(BIN)/python -m pip install --quiet --no-deps -r docker/dev.lock
+	$(BIN)/python -m pip install -qq --no-deps -r docker/dev.lock
 	@touch $@
 
 clean:

@@ -11,7 +11,7 @@ PY
 
 echo "Installing into $venv: about 4 GB and 2 to 5 minutes, once."
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps)
+pip=("$venv/bin/python" -m pip --disable-pip-version-check install -qq --no-deps)
 
 # PyPI's own torch for Linux brings CUDA along, several GB that a CPU run never loads.
 if ! "${pip[@]}" "$torch" 2>/dev/null; then

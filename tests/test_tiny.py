@@ -203,7 +203,7 @@ def test_the_base_model_hurries_past_what_it_could_work_out():
         ids = model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            max_new_tokens=48,
+            max_new_tokens=100,
             do_sample=False,
         )
         solutions = tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -213,4 +213,4 @@ def test_the_base_model_hurries_past_what_it_could_work_out():
         return sum(right) / len(problems)
 
     assert 0.2 < accuracy(lambda prompt: "") < 0.45
-    assert accuracy(lambda prompt: prompt[: 2 if prompt[1].isdigit() else 1]) > 0.9
+    assert accuracy(lambda prompt: prompt[: 2 if prompt[1].isdigit() else 1]) > 0.85

@@ -27,7 +27,7 @@ LARGEST = 30
 """No value in any problem is larger; none is below 0."""
 SHARE_OF_SPLIT: dict[Split, int] = {"warmup": 50, "train": 40, "held_out": 10}
 """Percent of all problems of a level."""
-LEVELS = (2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 7, 12)
+LEVELS = (2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 7, 10)
 """Most problems are short and a few are long, as lengths are wherever models reason."""
 MAX_REJECTED = 5000
 """Draws in a row that bring nothing new, past which a level counts as used up."""

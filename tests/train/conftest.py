@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SMALL = (
     "problems.size=64",
-    "evaluation.problems.size=8",
+    "evaluation.problems.size=12",
     "evaluation.samples=2",
     "problems_per_step=4",
     "rollouts_per_problem=4",
     "rollout.workers=1",
-    "sampling.max_tokens=48",
+    "sampling.max_tokens=64",
     "reward_service.processes=1",
 )
 
