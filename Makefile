@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-# The base model is small: threads beyond the cores only cost.
+# Silences a warning of each process that forks after it has used a tokenizer.
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast test-slow lint bench install clean
+.PHONY: demo test test-fast lint bench install clean
 
 demo: .venv/.runtime
 	@test -f models/tiny/config.json || $(BIN)/python -m rlvr.tiny --out models/tiny

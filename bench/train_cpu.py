@@ -257,7 +257,7 @@ def main() -> None:
         "versions": {package: version(package) for package in PACKAGES},
         "trl_requirements": (HERE / "requirements-trl.txt").read_text().splitlines(),
         "settings": argv,
-        "trl_job": job,
+        "trl_job": {k: v for k, v in job.items() if k not in ("model", "train", "held_out")},
         "runs": [described(run) for run in runs],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pickle
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ class Checkpoint:
     path: Path
     step: int
     about: Mapping[str, Any]
-    """What the run said of itself when it saved: recipe, versions, data fingerprint."""
+    """What the run said of itself when it saved: recipe, seed, data, ranks."""
 
     @property
     def learner(self) -> Path:
@@ -96,8 +95,17 @@ class Checkpoints:
         return Checkpoint(path=final, step=step, about=about)
 
     def latest(self) -> Checkpoint | None:
-        """The newest complete checkpoint whose hashes match, or None where there is none."""
-        found = sorted(self.root.glob("step-*"), reverse=True)
+        """The checkpoint that ``latest`` names, or the newest other one if that is damaged.
+
+        Every hash is checked. None where there is no checkpoint.
+
+        Raises:
+            CheckpointError: there are some, and none of them is usable.
+        """
+        pointer = self.root / "latest"
+        named = self.root / pointer.read_text() if pointer.is_file() else None
+        # A run that began anew, or from an older checkpoint, may have left newer steps behind.
+        found = sorted(self.root.glob("step-*"), key=lambda path: (path == named, path.name))[::-1]
         problems: list[str] = []
         for path in found:
             try:
@@ -112,9 +120,9 @@ class Checkpoints:
         return None
 
     def _prune(self, newest: Path) -> None:
-        for path in sorted(self.root.glob("step-*"), reverse=True)[self.keep :]:
-            if path != newest:
-                shutil.rmtree(path)
+        older = sorted(path for path in self.root.glob("step-*") if path.name < newest.name)
+        for path in older[: max(0, len(older) - self.keep + 1)]:
+            shutil.rmtree(path)
         for path in self.root.glob(".tmp-*"):
             shutil.rmtree(path)
 
@@ -142,12 +150,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if _fingerprint(file) != expected:
             raise CheckpointError(f"{file} is not what was saved (its size or SHA-256 differs)")
     return Checkpoint(path=path, step=manifest["step"], about=manifest["about"])
-
-
-def step_of(path: Path) -> int | None:
-    """The step that a checkpoint directory's name gives."""
-    match = re.fullmatch(r"step-(\d+)", path.name)
-    return int(match[1]) if match else None
 
 
 def _files(root: Path) -> list[Path]:

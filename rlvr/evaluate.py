@@ -22,6 +22,7 @@ from typing import Protocol
 from rlvr import assembly, recipes
 from rlvr.cluster.cluster import Cluster
 from rlvr.config import ConfigError, RunConfig
+from rlvr.config_checks import check_length
 from rlvr.model_directory import resolve_model
 from rlvr.rollout.engine import Sampling
 from rlvr.types import GradedGroup, Outcome, Problem, RolloutGroup
@@ -55,7 +56,10 @@ class Accuracy:
     def metrics(self) -> dict[str, float]:
         """Under verl's names."""
         named = {"all": (self.greedy, self.mean_at_k), **self.by_source}
-        values: dict[str, float] = {"timing_s/testing": self.seconds}
+        values: dict[str, float] = {
+            "timing_s/testing": self.seconds,
+            "val-aux/all/ungraded": float(self.ungraded),
+        }
         for source, (greedy, mean) in named.items():
             values[f"val-core/{source}/acc/greedy"] = greedy
             values[f"val-core/{source}/acc/mean@{self.k}"] = mean
@@ -135,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = recipes.load(sys.argv[1:] if argv is None else argv)
         model = resolve_model(run.model)
+        check_length(run, model)
         data = assembly.read_data(run, model)
         if not data.held_out:
             raise ConfigError(
@@ -147,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="rlvr-evaluate-") as logs:
         accuracy = asyncio.run(_measure(run, model, data, Path(run.run_dir or logs)))
-    print(json.dumps(accuracy.metrics() | {"ungraded": accuracy.ungraded}))
+    print(json.dumps(accuracy.metrics()))
     return 0
 
 

@@ -40,6 +40,9 @@ from rlvr.types import (
 
 Metrics = dict[str, float]
 
+MOST_UNWANTED = 10_000_000
+"""Problems in a row that a filter may pass over before the run ends for it."""
+
 
 class Rollouts(Protocol):
     async def generate(self, problem: Problem, *, n: int, epoch_key: str) -> RolloutGroup: ...
@@ -164,7 +167,12 @@ class Loop:
             return self._again.popleft()
         if self._stream is None:
             self._stream = iter(self.problems)
-        for problem in self._stream:
+        for passed, problem in enumerate(self._stream):
+            if passed > MOST_UNWANTED:
+                raise Starved(
+                    f"the filter wanted none of {passed} problems in a row: let problems rest for "
+                    "less long, or add some"
+                )
             if self.filter.wants(problem):
                 draw = Draw(self.totals["drawn"], problem, self.problems.epoch)
                 self.totals["drawn"] += 1
@@ -370,6 +378,7 @@ class Loop:
             "problems": self.problems.state_dict(),
             "filter": self.filter.state_dict(),
             "ready": list(self._ready),
+            "starved": dict(self._starved),
             "in_flight": [*self._again, *(self._flying[i] for i in sorted(self._flying))],
         }
 
@@ -382,6 +391,7 @@ class Loop:
         self.filter.load_state_dict(state["filter"])
         self._ready = deque(state["ready"])
         self._again = deque(state["in_flight"])
+        self._starved = Counter(state["starved"])
 
 
 def describe(groups_P: list[GradedGroup]) -> Metrics:

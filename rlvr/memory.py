@@ -36,7 +36,10 @@ class PeakMemory:
         me = psutil.Process()
         while not self._ended.wait(self._every):
             total = 0
-            for process in [me, *me.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):  # it ended just now
+            family = [me]
+            with contextlib.suppress(psutil.Error):  # one of them ended just now
+                family += me.children(recursive=True)
+            for process in family:
+                with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss
             self.peak_mb = max(self.peak_mb, total / MIB)

@@ -200,6 +200,12 @@ METRICS: dict[str, Metric] = {
         unit="share", over="positions computed in the step", formula="padding / positions"
     ),
     "perf/peak_rss_mb": Metric(unit="MB", over="learner ranks", formula="largest resident memory"),
+    "val-aux/all/ungraded": Metric(
+        unit="answers",
+        over="all held-out answers of one evaluation",
+        formula="those that the grader could not judge; they count as not correct",
+        watch="above 0: the accuracies are too low by as much",
+    ),
     "val-core/<source>/acc/mean@<n>": Metric(
         unit="share",
         over=_HELD_OUT,

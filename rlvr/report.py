@@ -101,7 +101,7 @@ def show_summary(summary: Summary, run_dir: Path) -> None:
     """Before and after, where the weights lie, and how to load them."""
     if summary.before and summary.after:
         table = Table("held-out accuracy", "before", "after", title="Result", title_justify="left")
-        for name in summary.before:
+        for name in summary.before.keys() & summary.after.keys():
             table.add_row(
                 name.replace("_at_", "@"),
                 f"{summary.before[name]:.1%}",
@@ -133,7 +133,7 @@ def failure(error: BaseException, run_dir: str) -> str:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """The errors that are inside of groups, without those that only follow from another's end."""
+    """The errors that are inside of groups."""
     if isinstance(error, BaseExceptionGroup):
         parts = cast(BaseExceptionGroup[BaseException], error).exceptions
         return [cause for part in parts for cause in causes(part)]

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_length(run, model)
         data = assembly.read_data(run, model)
         assembly.learner_settings(run)
+        for key in ("filter", "advantage"):
+            built(key, getattr(run, key))
         check_resources(run, model)
         checkpoints = Checkpoints(root=Path(run.run_dir, "checkpoints"), keep=run.checkpoint.keep)
-        resumed = _to_resume(run, checkpoints)
+        resumed = _to_resume(run, checkpoints, assembly.about(run, data))
     except (ConfigError, CheckpointError) as error:
         print(f"rlvr: {error}", file=sys.stderr)
         return 2
@@ -59,9 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         return asyncio.run(Session(run, model, data, checkpoints, resumed, began).train())
+    except asyncio.CancelledError:
+        print(
+            f"rlvr: interrupted twice, so nothing was saved since the last checkpoint in "
+            f"{checkpoints.root}",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     except Exception as error:
         print(report.failure(error, run.run_dir), file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
 
 
 class Session:
@@ -105,7 +114,7 @@ class Session:
         if summary is None:
             print(
                 f"rlvr: interrupted; the run is saved in {self.saved and self.saved.path}. Go on "
-                f"with the same command and run_dir={run.run_dir}",
+                f"with the same command and run_dir={run.run_dir} checkpoint.resume=auto",
                 file=sys.stderr,
             )
             return INTERRUPTED
@@ -133,7 +142,8 @@ class Session:
         if self.resumed is not None:
             await learner.load(str(self.resumed.learner))
             loop.load_state_dict(self.resumed.loop_state())
-            self.sink.resume(loop.step + 1)
+        # A run that died before its first checkpoint has logged steps that come again, too.
+        self.sink.resume(loop.step + 1 if loop.step else 0)
         await loop.weights.sync(loop.version)
         measure = self._evaluator(samplers)
         before = await self._before(measure, loop)
@@ -231,14 +241,20 @@ class Session:
         return {"timing_s/save": time.monotonic() - began}
 
 
-def _to_resume(run: RunConfig, checkpoints: Checkpoints) -> Checkpoint | None:
-    match run.checkpoint.resume:
-        case "never":
-            return None
-        case "auto":
-            return checkpoints.latest()
-        case path:
-            return open_checkpoint(Path(path))
+def _to_resume(
+    run: RunConfig, checkpoints: Checkpoints, about: Mapping[str, Any]
+) -> Checkpoint | None:
+    if run.checkpoint.resume == "never":
+        return None
+    automatic = run.checkpoint.resume == "auto"
+    found = checkpoints.latest() if automatic else open_checkpoint(Path(run.checkpoint.resume))
+    for name, here in about.items() if found else ():
+        if found and (saved := found.about.get(name)) != here and name != "recipe":
+            raise CheckpointError(
+                f"{found.path} was saved with {name}={saved}, this run has {here}: its state does "
+                "not fit. Go on with the same settings, or start anew in another run_dir"
+            )
+    return found
 
 
 def _due(step: int, every: int) -> bool:

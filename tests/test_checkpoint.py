@@ -43,6 +43,13 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-000002", "step-000003"]
 
 
+def test_latest_is_the_one_that_was_saved_last_also_after_a_run_began_anew(tmp_path):
+    checkpoints = Checkpoints(root=tmp_path)
+    save(checkpoints, 9)
+    save(checkpoints, 2)
+    assert checkpoints.latest().step == 2
+
+
 def test_a_save_that_dies_halfway_leaves_the_one_before_it(tmp_path):
     class Dies(Files):
         async def export_hf(self, directory):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
 from collections.abc import Sequence
 
 from rlvr.remote import Remote, WorkerDied
-from rlvr.types import GradedGroup, Outcome, Problem, RolloutGroup, Verdict
+from rlvr.types import GradedGroup, Problem, RolloutGroup, Verdict
+
+log = logging.getLogger(__name__)
 
 
 class RewardService:
@@ -20,16 +22,6 @@ class RewardService:
         self._workers = list(workers)
         self._load = [0] * len(workers)
         self._alive = set(range(len(workers)))
-        self._counts: Counter[Outcome] = Counter()
-
-    async def self_test(self, problems: Sequence[Problem]) -> None:
-        """Let every worker grade known answers; see ``RewardWorker.self_test``.
-
-        Raises:
-            SelfTestError: names the problem, its reference, the verdict and the remedy.
-        """
-        for worker in self._workers:
-            await worker.call("self_test", tuple(problems), phase="grade")
 
     async def grade(self, group: RolloutGroup) -> GradedGroup:
         """Grade every rollout. Those whose grader failed or abstained go to ``ungraded``.
@@ -44,7 +36,6 @@ class RewardService:
                 f"problem {group.problem.id!r}: {len(verdicts)} verdicts for "
                 f"{len(group.rollouts_G)} rollouts; a worker must return one per text"
             )
-        self._counts.update(verdict.outcome for verdict in verdicts)
         graded = [
             (rollout, verdict)
             for rollout, verdict in zip(group.rollouts_G, verdicts, strict=True)
@@ -57,18 +48,6 @@ class RewardService:
             ungraded=tuple(verdict for verdict in verdicts if not verdict.outcome.is_graded),
         )
 
-    @property
-    def failure_rate(self) -> float:
-        """Share of verdicts since ``take_counts`` that are ``timeout`` or ``error``."""
-        failed = self._counts[Outcome.TIMEOUT] + self._counts[Outcome.ERROR]
-        return failed / max(1, self._counts.total())
-
-    def take_counts(self) -> dict[Outcome, int]:
-        """Verdicts by outcome since the last call, every outcome named."""
-        counts = {outcome: self._counts[outcome] for outcome in Outcome}
-        self._counts.clear()
-        return counts
-
     async def _ask(self, problem: Problem, texts: tuple[str, ...]) -> list[Verdict]:
         """Verdicts from the least loaded worker; from another where that one dies.
 
@@ -79,7 +58,8 @@ class RewardService:
             self._load[index] += len(texts)
             try:
                 return await self._workers[index].call("grade", problem, texts, phase="grade")
-            except WorkerDied:
+            except WorkerDied as death:
+                log.warning("%s; the others go on without it", death)
                 self._alive.discard(index)
                 if not self._alive:
                     raise

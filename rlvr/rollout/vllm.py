@@ -300,7 +300,10 @@ def _settle(future: Future[dict[str, float]], work: Callable[[], dict[str, float
 
 def _fail(future: Future[Any], error: Exception) -> None:
     # Each waiter its own: one object raised in many places gathers all of their tracebacks.
-    own = copy(error)
+    try:
+        own = copy(error)
+    except Exception:  # its constructor takes something else than what it keeps
+        own = RuntimeError(f"{type(error).__name__}: {error}")
     own.__cause__ = error.__cause__
     with suppress(InvalidStateError):  # cancelled
         future.set_exception(own)

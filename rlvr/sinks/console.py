@@ -41,16 +41,9 @@ def _number(key: str, form: str, scale: float = 1) -> Callable[[Metrics], str]:
     return cell
 
 
-NOT_DROPPED = ("difficulty/kept", "difficulty/pass_rate", "difficulty/resting")
-"""Of the filter's metrics, those that count no dropped group."""
-
-
 def _kept_and_dropped(metrics: Metrics) -> str:
-    if "difficulty/kept" not in metrics:
-        return "-"
-    counts = {k: v for k, v in metrics.items() if k.startswith("difficulty/")}
-    dropped = sum(count for key, count in counts.items() if key not in NOT_DROPPED)
-    return f"{metrics['difficulty/kept']:.0f}/{dropped:.0f}"
+    kept = metrics.get("difficulty/kept", 0) + metrics.get("difficulty/relaxed", 0)
+    return f"{kept:.0f}/{metrics.get('difficulty/dropped', 0):.0f}"
 
 
 COLUMNS = (

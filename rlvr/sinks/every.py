@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rlvr.sinks.base import Sink
@@ -27,8 +28,10 @@ class Every:
         self._where_there_is("resume", step)
 
     def close(self) -> None:
-        for sink in self._sinks:
-            sink.close()
+        """Close all of them, also where one fails at it."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
 
     def _where_there_is(self, method: str, *args: Any) -> None:
         for sink in self._sinks:

@@ -52,17 +52,6 @@ def test_what_was_not_graded_is_kept_aside_and_never_trains():
     assert [v.outcome for v in graded.ungraded] == ["timeout", "error", "abstain", "gold_unparsed"]
 
 
-def test_failures_are_counted_until_the_counts_are_taken():
-    service = RewardService([FakeWorker()])
-    assert service.failure_rate == 0
-    asyncio.run(service.grade(group("correct", "timeout", "error", "abstain")))
-    assert service.failure_rate == 0.5
-    assert service.take_counts() == {
-        o: int(o in ("correct", "timeout", "error", "abstain")) for o in Outcome
-    }
-    assert service.failure_rate == 0
-
-
 def test_a_group_goes_to_the_worker_with_the_least_to_do():
     async def run():
         gate = asyncio.Event()
@@ -103,12 +92,6 @@ def test_a_worker_that_returns_too_few_verdicts_is_an_error():
         asyncio.run(RewardService([Short()]).grade(group("correct", "wrong")))
 
 
-def test_every_worker_takes_the_self_test():
-    workers = [FakeWorker("reward-0"), FakeWorker("reward-1")]
-    asyncio.run(RewardService(workers).self_test([problem()]))
-    assert [worker.calls for worker in workers] == [[("self_test", ((problem(),),))]] * 2
-
-
 def test_no_workers_are_refused():
     with pytest.raises(ValueError, match="at least one worker"):
         RewardService([])
@@ -130,9 +113,8 @@ def test_a_real_worker_grades_a_group_from_end_to_end():
     async def run():
         worker = RewardWorker({"_target_": "rlvr.rewards.math.Math"}, processes=1)
         try:
-            await worker.start()
+            await worker.start([problem()])
             service = RewardService([Local(worker)])
-            await service.self_test([problem()])
             return await service.grade(group("\\boxed{4}", "\\boxed{5}", "four"))
         finally:
             worker.close()

@@ -9,6 +9,7 @@ STEP = {
     "critic/score/mean": 0.3125,
     "difficulty/pass_rate": 0.44,
     "difficulty/kept": 30.0,
+    "difficulty/dropped": 7.0,
     "difficulty/too_easy": 5.0,
     "difficulty/too_hard": 2.0,
     "difficulty/resting": 9.0,
