@@ -53,7 +53,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{TURN_START}assistant\n{{% endif %}}"
 )
-MAX_POSITIONS = 512
+MAX_POSITIONS = 4096
 Architecture = Literal["qwen2", "qwen3"]
 CONFIGS: dict[Architecture, Callable[..., PreTrainedConfig]] = {
     "qwen2": Qwen2Config,
