@@ -148,7 +148,8 @@ class BudgetConfig:
     save: float = 1800.0
     load: float = 1800.0
     batch: float = 3600.0
-    """For a whole step's batch to fill."""
+    """For a whole step's batch to fill. No stacks here: a worker that hangs runs into its own
+    phase's budget first."""
     stop: float = 30.0
 
 

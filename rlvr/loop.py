@@ -28,8 +28,8 @@ from rlvr.advantages.base import Advantage
 from rlvr.difficulty.base import DifficultyFilter
 from rlvr.problems.base import ProblemStream
 from rlvr.sinks.base import Sink
+from rlvr.step_report import advice, describe
 from rlvr.types import (
-    Finish,
     GradedGroup,
     Problem,
     RolloutGroup,
@@ -39,7 +39,6 @@ from rlvr.types import (
 )
 
 Metrics = dict[str, float]
-
 MOST_UNWANTED = 10_000_000
 """Problems in a row that a filter may pass over before the run ends for it."""
 
@@ -130,6 +129,7 @@ class Loop:
         self._window: Counter[str] = Counter()
         self._rates: list[float] = []
         self._scores: list[float] = []
+        self._window_began = time.monotonic()
         self._starved: Counter[str] = Counter()
 
     # -- sampling -------------------------------------------------------------------------------
@@ -242,6 +242,7 @@ class Loop:
             Starved: the filter or the grader let nothing through.
             TimeoutError: a batch did not fill within ``batch_seconds``.
         """
+        self._window_began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             sampler = tasks.create_task(self._sample())
             while self.step < self.steps and not self.stop.is_set():
@@ -352,7 +353,10 @@ class Loop:
         metrics = {name: float(count) for name, count in window.items()}
         metrics["perf/tokens"] = metrics.pop("tokens", 0.0)
         metrics["perf/samples"] = metrics.pop("samples", 0.0)
-        metrics["perf/throughput"] = metrics["perf/tokens"] / seconds
+        # Not of the step: what was sampled during an evaluation before it is in this window, too.
+        now = time.monotonic()
+        metrics["perf/throughput"] = metrics["perf/tokens"] / (now - self._window_began)
+        self._window_began = now
         metrics["timing_s/step"] = seconds
         if rates:
             metrics["difficulty/pass_rate"] = sum(rates) / len(rates)
@@ -392,34 +396,3 @@ class Loop:
         self._ready = deque(state["ready"])
         self._again = deque(state["in_flight"])
         self._starved = Counter(state["starved"])
-
-
-def describe(groups_P: list[GradedGroup]) -> Metrics:
-    """Metrics of the groups of one batch."""
-    rewards = [reward for group in groups_P for reward in group.rewards_G]
-    rollouts = [rollout for group in groups_P for rollout in group.rollouts_G]
-    lengths = [len(rollout.completion_ids_T) for rollout in rollouts]
-    prompts = [len(rollout.prompt_ids) for rollout in rollouts]
-    cut = sum(rollout.finish is Finish.LENGTH for rollout in rollouts)
-    return {
-        "critic/rewards/mean": sum(rewards) / len(rewards),
-        "critic/rewards/max": max(rewards),
-        "critic/rewards/min": min(rewards),
-        "response_length/mean": sum(lengths) / len(lengths),
-        "response_length/max": float(max(lengths)),
-        "response_length/min": float(min(lengths)),
-        "response_length/clip_ratio": cut / len(rollouts),
-        "prompt_length/mean": sum(prompts) / len(prompts),
-    }
-
-
-def advice(reason: str) -> str:
-    """What to do about a run in which one reason drops every group."""
-    return {
-        "too_easy": "The policy solves everything that it is given: add harder problems, or stop.",
-        "too_hard": "The policy solves nothing that it is given: begin with easier problems or a "
-        "stronger model, allow more tokens (sampling.max_tokens), or look at what the reward makes "
-        "of right answers.",
-        "ungraded": "The grader fails or abstains: look at rewards/timeout and rewards/error and "
-        "at the reward workers' logs.",
-    }.get(reason, "Widen the filter's band, or change the problems.")

@@ -185,7 +185,9 @@ METRICS: dict[str, Metric] = {
     "timing_s/testing": _seconds("evaluating on held-out problems"),
     "timing_s/step": _seconds("the whole step, without evaluation and checkpoint"),
     "perf/throughput": Metric(
-        unit="tokens/s", over=_SAMPLED, formula="completion tokens / timing_s/step"
+        unit="tokens/s",
+        over=_SAMPLED,
+        formula="completion tokens / seconds since the last step's figure was taken",
     ),
     "perf/tokens": Metric(unit="tokens", over=_SAMPLED, formula="completion tokens, if graded"),
     "perf/samples": Metric(unit="rollouts", over=_SAMPLED, formula="their number"),

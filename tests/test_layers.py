@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "stacks": {"remote"},
     "cluster": {"config", "remote", "stacks"},
     "checkpoint": {"types"},
-    "loop": {"types"},
+    "step_report": {"types"},
+    "loop": {"types", "step_report"},
     "tiny": {"problems"},
 }
 # What the loop knows of the parts: their contracts.
