@@ -122,11 +122,12 @@ def show_summary(summary: Summary, run_dir: Path) -> None:
 
 def failure(error: BaseException, run_dir: str) -> str:
     """An error for people, and where to read on. Its full traceback goes into ``error.txt``."""
-    causes_ = causes(error)
+    # One dead worker fails every call that waits for it, each with the same words.
+    told = dict.fromkeys(f"rlvr: {type(cause).__name__}: {cause}" for cause in causes(error))
     Path(run_dir, "error.txt").write_text("".join(traceback.format_exception(error)))
     return "\n".join(
         [
-            *(f"rlvr: {type(cause).__name__}: {cause}" for cause in causes_),
+            *told,
             f"traceback: {run_dir}/error.txt   logs of all workers: {run_dir}/logs",
         ]
     )
