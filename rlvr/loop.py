@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from rlvr.advantages.base import Advantage
 from rlvr.difficulty.base import DifficultyFilter
+from rlvr.metrics import Window
 from rlvr.problems.base import ProblemStream
 from rlvr.sinks.base import Sink
 from rlvr.step_report import advice, describe
@@ -126,9 +127,7 @@ class Loop:
         self._training: int = 0
         self._events: asyncio.Queue[tuple[Draw, GradedGroup] | None] = asyncio.Queue()
         self._filled = asyncio.Event()
-        self._window: Counter[str] = Counter()
-        self._rates: list[float] = []
-        self._scores: list[float] = []
+        self._window = Window()
         self._window_began = time.monotonic()
         self._starved: Counter[str] = Counter()
 
@@ -177,7 +176,7 @@ class Loop:
                 draw = Draw(self.totals["drawn"], problem, self.problems.epoch)
                 self.totals["drawn"] += 1
                 return draw
-            self._window["difficulty/resting"] += 1
+            self._window.total("difficulty/resting")
         raise ValueError("the problem stream ended; it has to be endless (see ProblemStream)")
 
     def _observable(self) -> list[int]:
@@ -191,21 +190,21 @@ class Loop:
         return done
 
     def _observe(self, draw: Draw, group: GradedGroup) -> None:
-        self._window["tokens"] += group.tokens
-        self._window["samples"] += len(group.rollouts_G) + len(group.ungraded)
+        self._window.total("perf/tokens", group.tokens)
+        self._window.total("perf/samples", len(group.rollouts_G) + len(group.ungraded))
         for verdict in (*group.verdicts_G, *group.ungraded):
-            self._window[f"rewards/{verdict.outcome}"] += 1
+            self._window.total(f"rewards/{verdict.outcome}")
         if len(group.rollouts_G) < self.min_graded:
             self._drop(draw.problem, "ungraded")
             return
-        self._rates.append(group.pass_rate)
-        self._scores.extend(group.rewards_G)
+        self._window.mean("difficulty/pass_rate", group.pass_rate)
+        self._window.mean("critic/score/mean", sum(group.rewards_G), len(group.rewards_G))
         decision = self.filter.observe(group)
         if decision.keep:
-            self._window["difficulty/kept"] += 1
+            self._window.total("difficulty/kept")
             self._starved.clear()
         elif self._relaxes():
-            self._window["difficulty/relaxed"] += 1
+            self._window.total("difficulty/relaxed")
             self._starve(draw.problem, decision.reason)
         else:
             self._drop(draw.problem, decision.reason)
@@ -220,8 +219,8 @@ class Loop:
 
     def _drop(self, problem: Problem, reason: str) -> None:
         self.totals[f"dropped/{reason}"] += 1
-        self._window[f"difficulty/{reason}"] += 1
-        self._window["difficulty/dropped"] += 1
+        self._window.total(f"difficulty/{reason}")
+        self._window.total("difficulty/dropped")
         self._starve(problem, reason)
 
     def _starve(self, problem: Problem, reason: str) -> None:
@@ -287,7 +286,7 @@ class Loop:
         fresh = deque(g for g in self._ready if self.version - g.version <= self.max_lag)
         if stale := len(self._ready) - len(fresh):
             self.totals["dropped/stale"] += stale
-            self._window["loop/stale"] += stale
+            self._window.total("loop/stale", stale)
             self._ready = fresh
             self._events.put_nowait(None)  # slots are free again
 
@@ -337,30 +336,23 @@ class Loop:
 
     def _take_window(self, seconds: float) -> Metrics:
         """What was sampled since the last step, kept and dropped alike."""
-        window, self._window = self._window, Counter()
-        failed = window["rewards/timeout"] + window["rewards/error"]
-        if failed > self.max_failure_rate * window["samples"]:
+        metrics = {"perf/tokens": 0.0, "perf/samples": 0.0} | self._window.drain()
+        samples = int(metrics["perf/samples"])
+        failed = int(metrics.get("rewards/timeout", 0) + metrics.get("rewards/error", 0))
+        if failed > self.max_failure_rate * samples:
             raise GraderFailing(
-                f"step {self.step}: {failed} of {window['samples']} verdicts were timeouts or "
+                f"step {self.step}: {failed} of {samples} verdicts were timeouts or "
                 f"errors, more than reward_service.max_failure_rate={self.max_failure_rate:g}. "
                 "Look at the reward workers' logs, then mend the reward or give it more time "
                 "(reward_service.seconds)"
             )
-        rates, self._rates = self._rates, []
-        scores, self._scores = self._scores, []
-        self.totals["samples"] += window["samples"]
-        self.totals["tokens"] += window["tokens"]
-        metrics = {name: float(count) for name, count in window.items()}
-        metrics["perf/tokens"] = metrics.pop("tokens", 0.0)
-        metrics["perf/samples"] = metrics.pop("samples", 0.0)
+        self.totals["samples"] += samples
+        self.totals["tokens"] += int(metrics["perf/tokens"])
         # Not of the step: what was sampled during an evaluation before it is in this window, too.
         now = time.monotonic()
         metrics["perf/throughput"] = metrics["perf/tokens"] / (now - self._window_began)
         self._window_began = now
         metrics["timing_s/step"] = seconds
-        if rates:
-            metrics["difficulty/pass_rate"] = sum(rates) / len(rates)
-            metrics["critic/score/mean"] = sum(scores) / len(scores)
         return metrics
 
     # -- resume ---------------------------------------------------------------------------------

@@ -137,7 +137,8 @@ class Session:
         self, samplers: Samplers, learner: LearnerGroup, memory: PeakMemory, stop: asyncio.Event
     ) -> report.Summary | None:
         """The summary, or None where the run was interrupted."""
-        loop = self._loop(samplers, learner)
+        measure = self._evaluator(samplers)
+        loop = self._loop(samplers, learner, measure)
         loop.stop = stop
         if self.resumed is not None:
             await learner.load(str(self.resumed.learner))
@@ -145,7 +146,6 @@ class Session:
         # A run that died before its first checkpoint has logged steps that come again, too.
         self.sink.resume(loop.step + 1 if loop.step else 0)
         await loop.weights.sync(loop.version)
-        measure = self._evaluator(samplers)
         before = await self._before(measure, loop)
         ready, samples = time.monotonic(), loop.totals["samples"]
         await loop.run()
@@ -172,9 +172,8 @@ class Session:
             checkpoint=str(self.saved.path),
         )
 
-    def _loop(self, samplers: Samplers, learner: LearnerGroup) -> Loop:
+    def _loop(self, samplers: Samplers, learner: LearnerGroup, measure: Evaluator | None) -> Loop:
         run = self.run
-        measure = self._evaluator(samplers)
 
         async def evaluate(step: int) -> Metrics:
             if measure is None or not _due(step, run.evaluation.every) or step == run.steps:

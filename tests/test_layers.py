@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "cluster": {"config", "remote", "stacks"},
     "checkpoint": {"types"},
     "step_report": {"types"},
-    "loop": {"types", "step_report"},
+    "loop": {"types", "metrics", "step_report"},
     "tiny": {"problems"},
 }
 # What the loop knows of the parts: their contracts.
