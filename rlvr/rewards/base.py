@@ -1,10 +1,11 @@
-"""The contract of a reward."""
+"""The contracts of rewards: one looks at a text, the other at a graded group."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from rlvr.types import Problem, Verdict
+from rlvr.types import GradedGroup, Problem, Verdict
 
 
 class Reward(Protocol):
@@ -13,6 +14,27 @@ class Reward(Protocol):
     Pure and deterministic: the same problem and text give the same verdict in any process.
     It may be slow or crash on what a model wrote; ``rewards.jail`` bounds it, so a reward
     neither sets timers nor catches what it does not expect.
+
+    It may also have
+        ``maximum: float``                 the reward of a right answer; asserted by the self-test
+        ``example(answer) -> str | None``  a text that gives ``answer`` as it wants to see it
+        ``key(problem, text) -> str | None``
+            what of the text its verdict rests on, such as the extracted answer: texts of equal
+            keys get the verdict of the first from a cache; None where it must look each time
+        ``routes: Mapping[str, str]``      ``Problem.source`` -> name of what judges it
     """
 
     def __call__(self, problem: Problem, text: str) -> Verdict: ...
+
+
+class Shaping(Protocol):
+    """Changes the rewards of a graded group by what a single text does not show: tokens, the
+    reason why sampling stopped, the rest of the group.
+
+    Pure and cheap arithmetic that runs where the loop runs. It sees verdicts as earlier shapings
+    left them, never changes an outcome, and its change is logged as a part of the verdict.
+    """
+
+    def __call__(self, group: GradedGroup) -> Sequence[float]:
+        """The new reward of every graded rollout, in order."""
+        ...

@@ -101,7 +101,7 @@ def template(descriptor: int) -> None:
 
 def _warm() -> None:
     """Import and build what a fork would else pay for within its first deadline."""
-    symbolic = sys.modules.get("rlvr.rewards.symbolic")
+    symbolic = sys.modules.get("rlvr.rewards.answers.symbolic")
     if symbolic is not None:
         symbolic.warm()
 

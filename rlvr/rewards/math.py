@@ -14,9 +14,9 @@ import re
 from dataclasses import dataclass
 from math import isfinite
 
-from rlvr.rewards import extract, lists, numbers, symbolic
-from rlvr.rewards.extract import Form
-from rlvr.rewards.spelling import quantity, same_unit
+from rlvr.rewards.answers import extract, lists, numbers, symbolic
+from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.spelling import quantity, same_unit
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "math@1"

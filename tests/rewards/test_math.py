@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlvr.rewards.extract import Form, answers, mark
+from rlvr.rewards.answers.extract import Form, answers, mark
 from rlvr.rewards.math import Math, equivalent, grade
 from rlvr.types import Outcome, Problem
 
