@@ -11,25 +11,25 @@ verdict. What sympy makes of hostile input is bounded by ``rewards.jail``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
-from rlvr.rewards.answers import extract, lists, numbers, symbolic
+from rlvr.rewards.answers import choice, compare, extract, symbolic
+from rlvr.rewards.answers.clean import WORD
 from rlvr.rewards.answers.extract import Form
-from rlvr.rewards.answers.spelling import quantity, same_unit
+from rlvr.rewards.answers.reading import Reading, decimal_comma, is_ambiguous, read
+from rlvr.rewards.answers.tree import Group
 from rlvr.types import Outcome, Problem, Verdict
 
-VERIFIER = "math@1"
+VERIFIER = "math@2"
 MAX_ANSWER = 2000
 """Characters; a longer answer is wrong without a further look."""
 MAX_CANDIDATES = 8
 """Boxes on the last line that are compared with each other; more are a list of guesses."""
 
-_WORDS = re.compile(r"[A-Za-z]+(?:[ '-][A-Za-z]+)*")
-_PROSE = re.compile(r"(?<![A-Za-z\\_{])[A-Za-z]{4,}")
-_CHOICE = re.compile(r"\(([A-Za-z])\)")
-_NAMED = re.compile(r"[A-Za-z](?:_(?:\w|\{\w+\}))?=(?P<rest>[^=]+)")
-_IN_BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]+)_\{?(?P<base>\d+)\}?")
+_CAPITALS = re.compile(r"[A-Z]{2,}")
+_IN_BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]+) ?_ ?\{? ?(?P<base>\d+) ?\}?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,44 +107,80 @@ def equivalent(gold: str, answer: str) -> bool:
     """Whether two answers mean the same; ``equivalent(a, b) == equivalent(b, a)``.
 
     False where either is empty, cannot be read or is too large to evaluate.
-
-    Raises:
-        Exception: what sympy raised on a pair that it could not compare.
     """
     if max(len(gold), len(answer)) > MAX_ANSWER:
         return gold.strip() == answer.strip()
-    a, b = quantity(gold), quantity(answer)
-    if not a.body or not b.body or not same_unit(a.unit, b.unit):
+    a, b = read(gold), read(answer)
+    if not a.spelled or not b.spelled:
         return False
-    left, right = _without_lone_name(a.body, b.body)
-    for rung in (_spelled_alike, _words_alike, _numbers_equal, _lists_equal, _algebra_equal):
-        decided = rung(left, right)
-        if decided is not None:
-            return decided
-    return False
+    if a.spelled == b.spelled:
+        return True
+    chosen = choice.same(a.spelled, b.spelled, equivalent)
+    if chosen is not None:
+        return chosen
+    return _same_in_base(a.spelled, b.spelled) or any(
+        _same_reading(x, y) for x, y in _readings(gold, answer, a, b)
+    )
 
 
 def readable(gold: str) -> bool:
     """Whether an answer can be understood, and so another one be called different from it."""
     if len(gold) > MAX_ANSWER:
         return False
-    body = quantity(gold).body
-    if not body:
-        return False
-    if (
-        _PROSE.search(body)
-        or _WORDS.fullmatch(body)
-        or numbers.number(body)
-        or _IN_BASE.fullmatch(body)
-    ):
+    found = read(gold)
+    if found.tree is not None:
+        return compare.can_be_evaluated(found.tree)
+    if found.has_prose and found.words:
         return True
-    several = lists.parts(body)
-    if several is not None:
-        return all(readable(item) for item in several.items)
-    try:
-        return symbolic.parse(body) is not None
-    except symbolic.TooLarge:
+    return bool(_IN_BASE.fullmatch(found.spelled)) or symbolic.parse(found.spelled) is not None
+
+
+def _readings(gold: str, answer: str, a: Reading, b: Reading) -> Iterator[tuple[Reading, Reading]]:
+    """Both answers as they are read at first, then as they may be meant as well."""
+    yield a, b
+    units, grouped = (
+        any(choices)
+        for choices in zip(is_ambiguous(a.spelled), is_ambiguous(b.spelled), strict=True)
+    )
+    if units:
+        yield read(gold, units=False), read(answer, units=False)
+    if grouped:
+        yield _lists_alone(read(gold, grouped=False)), _lists_alone(read(answer, grouped=False))
+    for one, other in ((a, b), (b, a)):
+        decimal = decimal_comma(one.spelled)
+        if decimal is not None and not isinstance(other.tree, Group):
+            yield read(decimal), other
+
+
+def _lists_alone(reading: Reading) -> Reading:
+    return reading if isinstance(reading.tree, Group) else reading._replace(tree=None)
+
+
+def _same_reading(a: Reading, b: Reading) -> bool:
+    if a.tree is not None and b.tree is not None:
+        if _CAPITALS.fullmatch(a.spelled) and _CAPITALS.fullmatch(b.spelled):
+            return False  # segments and vertices, no products
+        return compare.same(a.tree, b.tree) or _same_letter(a.spelled, b.spelled)
+    if a.has_prose and b.has_prose or (a.tree is None and b.tree is None):
+        return bool(a.words) and a.words == b.words
+    if a.has_prose or b.has_prose:
         return False
+    return symbolic.equal(a.spelled, b.spelled)
+
+
+def _same_letter(a: str, b: str) -> bool:
+    """Single letters are choices or names; their case says nothing."""
+    a, b = a.strip(WORD), b.strip(WORD)
+    return len(a) == 1 and a.isalpha() and a.casefold() == b.casefold()
+
+
+def _same_in_base(a: str, b: str) -> bool:
+    """``101_2`` is ``101`` where the problem has named the base."""
+    left, right = _IN_BASE.fullmatch(a), _IN_BASE.fullmatch(b)
+    if left is None or right is None:
+        digits, other = (left, b) if left else (right, a)
+        return digits is not None and digits["digits"].upper() == other.upper()
+    return [g.upper() for g in left.groups()] == [g.upper() for g in right.groups()]
 
 
 def _is_the_list(gold: str, found: tuple[str, ...]) -> bool:
@@ -156,69 +192,3 @@ def _is_hedge(found: tuple[str, ...]) -> bool:
     return len(distinct) > MAX_CANDIDATES or any(
         not equivalent(found[-1], other) for other in distinct - {found[-1]}
     )
-
-
-def _without_lone_name(a: str, b: str) -> tuple[str, str]:
-    """Drops ``x=`` where only one of the two has it."""
-    named_a, named_b = _NAMED.fullmatch(a), _NAMED.fullmatch(b)
-    if named_a and "=" not in b:
-        return named_a["rest"], b
-    if named_b and "=" not in a:
-        return a, named_b["rest"]
-    return a, b
-
-
-def _spelled_alike(a: str, b: str) -> bool | None:
-    return True if a == b else None
-
-
-def _words_alike(a: str, b: str) -> bool | None:
-    r"""Letters alone are words, but for two or three small ones, which may be a product.
-
-    Case tells segments and matrices apart (``AB``, ``ab``), not choices (``A``) nor words.
-    """
-    a, b = _CHOICE.sub(r"\1", a), _CHOICE.sub(r"\1", b)
-    if _PROSE.search(a) and a.casefold() == b.casefold():
-        return True
-    if not (_WORDS.fullmatch(a) and _WORDS.fullmatch(b)):
-        return None
-    if 1 < len(a) == len(b) <= 3 and a.islower() and b.islower():
-        return None
-    return a == b if len(a) == 2 else a.casefold() == b.casefold()
-
-
-def _numbers_equal(a: str, b: str) -> bool | None:
-    in_base_a, in_base_b = _IN_BASE.fullmatch(a), _IN_BASE.fullmatch(b)
-    if in_base_a and in_base_b:
-        return in_base_a.groups() == in_base_b.groups()
-    if in_base_a or in_base_b:
-        # Datasets leave the base out where the problem has named it.
-        a, b = (m["digits"] if m else text for m, text in ((in_base_a, a), (in_base_b, b)))
-    left, right = numbers.number(a), numbers.number(b)
-    return None if left is None or right is None else numbers.equal(left, right)
-
-
-def _lists_equal(a: str, b: str) -> bool | None:
-    left, right = lists.parts(a), lists.parts(b)
-    if left is not None and right is not None:
-        return lists.same(left, right, equivalent)
-    several, single = (left, b) if left is not None else (right, a)
-    if several is None:
-        return None
-    if len(several.items) == 1 and several.brackets == "{}":
-        return equivalent(several.items[0], single)
-    return None if symbolic.is_relation(single) else False
-
-
-def _algebra_equal(a: str, b: str) -> bool | None:
-    try:
-        left, right = symbolic.parse(a), symbolic.parse(b)
-    except symbolic.TooLarge:
-        return False
-    if left is None or right is None:
-        return False
-    for decimal, expression in ((numbers.number(a), right), (numbers.number(b), left)):
-        value = symbolic.value(expression) if decimal and decimal.places is not None else None
-        if decimal is not None and value is not None:
-            return numbers.equal(decimal, numbers.exact(value))
-    return symbolic.same(left, right)

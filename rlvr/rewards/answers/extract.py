@@ -16,8 +16,21 @@ class Form(StrEnum):
     PHRASE = "phrase"
 
 
-_BOX_PARTS = re.compile(r"\\(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed[ \t]+(?P<answer>[^\s{}$]+)")
+# Twice the backslash is what JSON leaves behind.
+_BOX_PARTS = re.compile(r"\\{1,2}(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed(?:[ \t]+(?P<spaced>[^\s{}$]+)|(?P<answer>\w+))")
+_PLACEHOLDER = re.compile(
+    r"[\s<$\[{(]*(?:(?:your|the|insert|put|final|numerical|correct|my|here|is|letter|of|choice)[\s_]*)*"
+    r"(?:answer|result|solution|here|value|option)[\s_]*(?:here)?[\s>$\]}).]*"
+    r"|(?:\.|\\[lc]?dots|\u2026|_|\?|\\square|\\Box|\\[,;:! ]|\\text\s*\{\s*\}|[\s~{}])*",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(
+    r"(?:[\s$.,;:*\-\u2022&]|\\[\[\]()\\,;:! ]|\\q?quad|\\text\s*\{|\}|\b(?:and|or|either|also|"
+    r"alternatively|possibly|perhaps|maybe|otherwise)\b)*",
+    re.IGNORECASE,
+)
+_MAX_BETWEEN = 80
 _HASHES = re.compile(r"####[ \t]*(?P<answer>[^\n]*)")
 _PHRASE = re.compile(r"\banswer(?:\s{1,3}is\b|\s{0,3}:)(?P<answer>[^\n]*)", re.IGNORECASE)
 _HOPE = re.compile(r"\bI hope it is correct", re.IGNORECASE)
@@ -39,7 +52,7 @@ def answers(text: str, form: Form = Form.BOX) -> tuple[str, ...]:
     """
     match form:
         case Form.BOX:
-            return _boxes_of_last_line(text)
+            return _closing_boxes(text)
         case Form.ANSWER_TAG:
             return _nonempty(_last_tag(text))
         case Form.HASHES:
@@ -67,13 +80,34 @@ def unboxed(answer: str) -> str:
     return answer[slice(*boxes[-1])].strip() if boxes else answer
 
 
-def _boxes_of_last_line(text: str) -> tuple[str, ...]:
-    boxes = _boxes(text)
+def _closing_boxes(text: str) -> tuple[str, ...]:
+    """Boxes of the last line that has any, and those before it with nothing but a comma or an
+    ``or`` between; empty ones and those that echo the prompt are none."""
+    boxes = [span for span in _boxes(text) if not _is_placeholder(text[slice(*span)])]
     if not boxes:
         return _nonempty(_last_match(_BARE_BOX, text))
     line = text.rfind("\n", 0, boxes[-1][0])
-    found = (text[start:end].strip() for start, end in boxes if start > line)
-    return tuple(unboxed(answer) for answer in found if answer)
+    found: list[tuple[int, int]] = [boxes[-1]]
+    for start, end in reversed(boxes[:-1]):
+        between = text[end + 1 : found[-1][0]]
+        if start < line and not _goes_on(between):
+            break
+        found.append((start, end))
+    return tuple(unboxed(text[start:end].strip()) for start, end in reversed(found))
+
+
+def _is_placeholder(content: str) -> bool:
+    bare = _WRAPPED.sub(r"\1", content[:60])
+    return len(content) <= 60 and _PLACEHOLDER.fullmatch(bare.strip()) is not None
+
+
+_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}")
+
+
+def _goes_on(between: str) -> bool:
+    """Whether a box follows another as if both were the answer."""
+    said = between.rpartition("\\boxed")[0] or between.rpartition("\\fbox")[0] or between
+    return len(said) <= _MAX_BETWEEN and _BETWEEN.fullmatch(said) is not None
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
@@ -108,7 +142,7 @@ def _last_tag(text: str) -> str:
 def _last_match(pattern: re.Pattern[str], text: str) -> str:
     answer = ""
     for match in pattern.finditer(text):
-        answer = match["answer"]
+        answer = next(filter(None, match.groups()), "")
     return answer
 
 

@@ -1,0 +1,520 @@
+"""Whether two answers that have been read mean the same."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rlvr.rewards.answers import exact, numeric, regions, units
+from rlvr.rewards.answers.tree import (
+    CONSTANTS,
+    Call,
+    Chain,
+    Group,
+    Matrix,
+    Measured,
+    Name,
+    Node,
+    Num,
+    Words,
+    children,
+    is_value,
+    variables,
+    walk,
+)
+
+MIN_ROUNDED_DIGITS = 6
+"""Significant digits from which a decimal may stand for an exact value that it rounds."""
+MANY_DIGITS = 10
+"""Digits from which a decimal comes from floating point, and its last ones may be off."""
+MAX_ITEMS = 64
+
+
+def same(a: Node, b: Node) -> bool:
+    """Whether two answers mean the same; the order of the two does not matter."""
+    if a == b:
+        return not isinstance(a, Name) or a.text != "..."
+    if isinstance(a, Measured) or isinstance(b, Measured):
+        return _same_measured(a, b)
+    a, b = _plain(a), _plain(b)
+    if a == b:
+        return True
+    if isinstance(a, Measured) or isinstance(b, Measured):
+        return _same_measured(a, b)
+    for special in (_same_matrix, _same_region, _same_relation, _same_group):
+        decided = special(a, b)
+        if decided is not None:
+            return decided
+    return is_value(a) and is_value(b) and _same_value(a, b)
+
+
+def can_be_evaluated(node: Node) -> bool:
+    """Whether its numbers have values that other answers can be compared with."""
+    if isinstance(node, Num | Name | Call):
+        if not is_value(node) or variables(node):
+            return True
+        return exact.value(node) is not None or numeric.has_value(node)
+    return all(map(can_be_evaluated, children(node)))
+
+
+def _same_measured(a: Node, b: Node) -> bool:
+    left, right = _measured(a), _measured(b)
+    factor = units.agree(left.unit, right.unit)
+    if factor is None:
+        return False
+    if factor == 1:
+        return same(left.value, right.value)
+    return same(Call("*", (Num(factor), left.value)), right.value)
+
+
+def _measured(node: Node) -> Measured:
+    if isinstance(node, Call) and node.op in ("degree", "percent"):
+        return Measured(node.args[0], node.op)
+    return node if isinstance(node, Measured) else Measured(node, "")
+
+
+def _plain(node: Node) -> Node:
+    """Without what only dresses it: approximations, lone names, brackets around one thing, a sign
+    that stands for two."""
+    node = _without_approximation(node)
+    if isinstance(node, Group) and node.brackets in ("{}", "<>") and len(node.items) == 1:
+        return _plain(node.items[0])
+    if isinstance(node, Chain) and node.relations == (r"\in",):
+        inside = node.items[1]
+        if isinstance(inside, Group) and inside.brackets == "{}":
+            return inside
+    if isinstance(node, Group) and (node.is_bare or node.brackets == "{}"):
+        node = _flattened(node)
+    return _both_signs(node) or _scaled(node) or _summed(node) or node
+
+
+def _scaled(node: Node) -> Node | None:
+    """A matrix or vector times a number, multiplied out; a transposed one, turned."""
+    if not isinstance(node, Call) or len(node.args) != 2:
+        return None
+    left, right = node.args
+    if node.op == "^" and right == Name("T"):
+        rows = _rows(left)
+        return None if rows is None else Matrix(tuple(zip(*rows, strict=True)))
+    if node.op == "*" and isinstance(right, Matrix) and is_value(left):
+        return Matrix(tuple(tuple(Call("*", (left, e)) for e in row) for row in right.rows))
+    if node.op == "*" and isinstance(left, Matrix) and is_value(right):
+        return _scaled(Call("*", (right, left)))
+    if node.op == "/" and isinstance(left, Matrix) and is_value(right):
+        return Matrix(tuple(tuple(Call("/", (e, right)) for e in row) for row in left.rows))
+    if node.op == "*" and isinstance(right, Group) and right.brackets in ("()", "<>"):
+        return Group(right.brackets, tuple(Call("*", (left, item)) for item in right.items))
+    return None
+
+
+def _summed(node: Node) -> Node | None:
+    """``2 hours and 30 minutes`` as one amount, in the last unit."""
+    if not isinstance(node, Group) or node.brackets != "and":
+        return None
+    last = node.items[-1]
+    total: Node | None = None
+    for item in node.items:
+        if not (isinstance(item, Measured) and isinstance(last, Measured)):
+            return None
+        factor = units.agree(item.unit, last.unit)
+        if factor is None or (factor == 1 and item is not last):
+            return None
+        part = Call("*", (Num(factor), item.value))
+        total = part if total is None else Call("+", (total, part))
+    assert isinstance(last, Measured) and total is not None
+    return Measured(total, last.unit)
+
+
+def _without_approximation(node: Node) -> Node:
+    r"""``x = \pi \approx 3.14`` says ``x = \pi``."""
+    if not isinstance(node, Chain) or r"\approx" not in node.relations:
+        return node
+    end = node.relations.index(r"\approx")
+    if end == 0 and isinstance(node.items[0], Name) and node.items[0].text not in CONSTANTS:
+        return Chain(node.items, ("=", *node.relations[1:]))
+    return Chain(node.items[: end + 1], node.relations[:end]) if end else node.items[0]
+
+
+def _flattened(node: Group) -> Node:
+    """Items that stand for several, such as ``\\pm 1``, become several."""
+    items: list[Node] = []
+    for item in node.items:
+        several = _both_signs(item)
+        items += several.items if several is not None else (item,)
+    return Group(node.brackets, tuple(items)) if len(items) <= MAX_ITEMS else node
+
+
+def _both_signs(node: Node) -> Group | None:
+    if isinstance(node, Group | Matrix | Words):
+        return None
+    if not any(isinstance(n, Call) and n.op in ("pm", "mp") for n in walk(node)):
+        return None
+    upper, lower = _with_sign(node, upper=True), _with_sign(node, upper=False)
+    return Group("or", (upper, lower))
+
+
+def _with_sign(node: Node, *, upper: bool) -> Node:
+    match node:
+        case Call(op=op, args=args):
+            args = tuple(_with_sign(arg, upper=upper) for arg in args)
+            if op in ("pm", "mp"):
+                plus = (op == "pm") == upper
+                if len(args) == 1:
+                    return args[0] if plus else Call("neg", args)
+                return Call("+" if plus else "-", args)
+            return Call(op, args)
+        case Chain(items=items, relations=relations):
+            return Chain(tuple(_with_sign(item, upper=upper) for item in items), relations)
+        case _:
+            return node
+
+
+def _same_matrix(a: Node, b: Node) -> bool | None:
+    left, right = _rows(a), _rows(b)
+    if not (isinstance(a, Matrix) or isinstance(b, Matrix)):
+        return None
+    if left is None or right is None:
+        if isinstance(a, Chain) or isinstance(b, Chain):
+            return None
+        single = a if isinstance(a, Matrix) else b
+        assert isinstance(single, Matrix)
+        if len(single.rows) == len(single.rows[0]) == 1:
+            return same(single.rows[0][0], b if single is a else a)
+        return False
+    if not (isinstance(a, Matrix) and isinstance(b, Matrix)):
+        # A list has no shape of its own: it may be a row as well as a column.
+        left, right = _as_vector(left), _as_vector(right)
+    return len(left) == len(right) and all(
+        len(x) == len(y) and all(same(p, q) for p, q in zip(x, y, strict=True))
+        for x, y in zip(left, right, strict=True)
+    )
+
+
+def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:
+    if isinstance(node, Matrix):
+        return node.rows
+    if isinstance(node, Group) and node.brackets in ("()", "[]", "<>", ","):
+        if all(isinstance(item, Group) and item.brackets in ("()", "[]") for item in node.items):
+            return tuple(item.items for item in node.items if isinstance(item, Group))
+        return (node.items,)
+    return None
+
+
+def _as_vector(rows: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
+    return (tuple(row[0] for row in rows),) if all(len(row) == 1 for row in rows) else rows
+
+
+def _same_region(a: Node, b: Node) -> bool | None:
+    if not (regions.names_region(a) or regions.names_region(b)):
+        return None
+    left, right = regions.region(a), regions.region(b)
+    if left is None or right is None:
+        return None
+    return regions.same(left, right, same)
+
+
+def _same_relation(a: Node, b: Node) -> bool | None:
+    a, b = _without_names(a, b), _without_names(b, a)
+    if isinstance(a, Chain) and isinstance(b, Chain):
+        return _same_chain(a, b)
+    if isinstance(a, Chain) or isinstance(b, Chain):
+        chain, other = (a, b) if isinstance(a, Chain) else (b, a)
+        assert isinstance(chain, Chain)
+        said = _said(chain)
+        return same(said, other) if said is not None else False
+    if isinstance(a, Group) and isinstance(b, Group) and (a.is_bare or b.is_bare):
+        return None
+    return None
+
+
+def _said(chain: Chain) -> Node | None:
+    """What an equation says something to be: the 5 of ``x = 5``, of ``5 = x``, of ``a + b = 5``;
+    all of ``x = 2 + 3 = 5`` must agree."""
+    if set(chain.relations) != {"="}:
+        return None
+    first, *rest = chain.items
+    if isinstance(first, Group) and first.brackets == "()" and _are_names(first.items):
+        return rest[0] if len(rest) == 1 else None
+    if not variables(first):
+        if len(rest) == 1 and isinstance(rest[0], Name) and variables(rest[0]):
+            return first
+        return first if all(same(first, other) for other in rest) else None
+    if _is_sum_with_number(first):
+        return None  # x + 1 = 3 says something else to be 3 than x
+    head = first.text if isinstance(first, Name) else None
+    is_head = head is not None or _is_function_head(first)
+    last = rest[-1]
+    if variables(last) and (not is_head or (head is not None and head in variables(last))):
+        return None
+    if any(not same(other, last) for other in rest[:-1]):
+        return None
+    return last
+
+
+def _is_sum_with_number(node: Node) -> bool:
+    if not isinstance(node, Call) or _is_function_head(node):
+        return False
+    if node.op == "^":
+        return _is_sum_with_number(node.args[0])
+    return any(isinstance(arg, Num) or _is_sum_with_number(arg) for arg in node.args)
+
+
+def _is_function_head(node: Node) -> bool:
+    r"""``f(x)``, ``f^{-1}(x)``, ``P_n``."""
+    if isinstance(node, Call) and node.op == "*":
+        head = node.args[0]
+        inverse = isinstance(head, Call) and head.op == "^" and isinstance(head.args[0], Name)
+        return isinstance(head, Name) or inverse
+    return False
+
+
+def _are_names(items: tuple[Node, ...]) -> bool:
+    return all(isinstance(item, Name) and variables(item) for item in items)
+
+
+def _same_chain(a: Chain, b: Chain) -> bool:
+    if a.relations == b.relations == ("=",):
+        return _same_equation(a, b)
+    if len(a.relations) == len(b.relations) == 1:
+        return _same_inequality(a, b)
+    if set(a.relations) == set(b.relations) == {"="}:
+        x, y = _said(a), _said(b)
+        return x is not None and y is not None and same(a.items[0], b.items[0]) and same(x, y)
+    for c in (b, _reversed(b)):
+        if a.relations == c.relations and len(a.items) == len(c.items):
+            if all(same(x, y) for x, y in zip(a.items, c.items, strict=True)):
+                return True
+    return False
+
+
+_BACKWARD = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
+
+
+def _reversed(chain: Chain) -> Chain:
+    back = tuple(_BACKWARD.get(relation, relation) for relation in reversed(chain.relations))
+    return Chain(tuple(reversed(chain.items)), back)
+
+
+def _same_equation(a: Chain, b: Chain) -> bool:
+    (left, right), (up, down) = a.items, b.items
+    if all(map(is_value, (left, right, up, down))):
+        if variables(left) | variables(right) != variables(up) | variables(down):
+            return _is_function_head_or_y(left) and _is_function_head_or_y(up) and same(right, down)
+        over, under = Call("-", (left, right)), Call("-", (up, down))
+        if exact.ratio(over, under) is not None or numeric.factor(over, under) is not None:
+            return True
+        return same(left, up) and same(right, down)
+    return (same(left, up) and same(right, down)) or (same(left, down) and same(right, up))
+
+
+def _is_function_head_or_y(node: Node) -> bool:
+    return node == Name("y") or _is_function_head(node)
+
+
+def _same_inequality(a: Chain, b: Chain) -> bool:
+    strict = {"<": ("<", 1), ">": ("<", -1), r"\le": (r"\le", 1), r"\ge": (r"\le", -1)}
+    (left, right), (up, down) = a.items, b.items
+    x, y = strict.get(a.relations[0]), strict.get(b.relations[0])
+    if x is None or y is None:
+        same_way = a.relations == b.relations and same(left, up) and same(right, down)
+        turned = a.relations == b.relations == (r"\ne",)
+        return same_way or (turned and same(left, down) and same(right, up))
+    if x[0] != y[0] or not all(map(is_value, (left, right, up, down))):
+        return False
+    factor = numeric.factor(Call("-", (left, right)), Call("-", (up, down)))
+    return factor is not None and not factor.imag and factor.real * x[1] * y[1] > 0
+
+
+def _without_names(node: Node, other: Node) -> Node:
+    """``x = 1, x = 2`` as ``1, 2``; ``x = 1, y = 2`` as ``(1, 2)`` beside a tuple."""
+    if not isinstance(node, Group) or not node.is_bare or len(node.items) < 2:
+        return node
+    named = [item for item in node.items if _names_value(item)]
+    if len(named) != len(node.items):
+        # x = 1 or 2
+        first = node.items[0]
+        if len(named) == 1 and named[0] is first and not any(
+            isinstance(item, Chain) for item in node.items[1:]
+        ):
+            assert isinstance(first, Chain)
+            return Group(node.brackets, (first.items[1], *node.items[1:]))
+        return node
+    names = [item.items[0] for item in named if isinstance(item, Chain)]
+    values = tuple(item.items[-1] for item in named if isinstance(item, Chain))
+    if len(set(names)) == 1 or _is_numbered(names):
+        return Group(node.brackets, values)
+    if len(set(names)) == len(names) and not _has_chains(other):
+        ordered = isinstance(other, Group) and not other.is_bare
+        return Group("()" if ordered else node.brackets, values)
+    return node
+
+
+def _names_value(node: Node) -> bool:
+    return (
+        isinstance(node, Chain)
+        and set(node.relations) == {"="}
+        and isinstance(node.items[0], Name)
+        and _said(node) is not None
+    )
+
+
+def _is_numbered(names: list[Node]) -> bool:
+    """``x_1, x_2``: two roots, rather than two unknowns."""
+    heads = {n.text.partition("_")[0] for n in names if isinstance(n, Name) and "_" in n.text}
+    return len(heads) == 1 and all(isinstance(n, Name) and "_" in n.text for n in names)
+
+
+def _has_chains(node: Node) -> bool:
+    return isinstance(node, Group) and any(isinstance(item, Chain) for item in node.items)
+
+
+def _same_group(a: Node, b: Node) -> bool | None:
+    a, b = _without_names(a, b), _without_names(b, a)
+    if not (isinstance(a, Group) and isinstance(b, Group)):
+        return False if isinstance(a, Group) or isinstance(b, Group) else None
+    if max(len(a.items), len(b.items)) > MAX_ITEMS:
+        return False
+    left, right = a.brackets, b.brackets
+    if left == right == "::" and not (_is_time(a) or _is_time(b)):
+        return _proportional(a.items, b.items)
+    if left == right == "{}":
+        return _covers(a.items, b.items) and _covers(b.items, a.items)
+    if a.is_bare or b.is_bare:
+        holds = right if a.is_bare else left
+        if a.is_bare and b.is_bare or holds == "{}":
+            return _same_bag(a.items, b.items)
+        if holds not in ("()", "<>") and not (holds == "[]" and len(a.items) > 2):
+            return False
+    elif left != right and {left, right} - {"()", "<>"}:
+        return False
+    return len(a.items) == len(b.items) and all(
+        same(x, y) for x, y in zip(a.items, b.items, strict=True)
+    )
+
+
+def _is_time(node: Group) -> bool:
+    return all(
+        isinstance(item, Measured) or (isinstance(item, Num) and 10 <= item.value < 60)
+        for item in node.items[1:]
+    )
+
+
+def _proportional(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
+    return len(a) == len(b) and all(
+        same(Call("*", (x, b[0])), Call("*", (y, a[0]))) for x, y in zip(a, b, strict=True)
+    )
+
+
+def _covers(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
+    return all(any(same(x, y) for y in b) for x in a)
+
+
+def _same_bag(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
+    if len(a) != len(b):
+        return False
+    rest = list(b)
+    for item in a:
+        match = next((other for other in rest if same(item, other)), None)
+        if match is None:
+            return False
+        rest.remove(match)
+    return True
+
+
+def _same_value(a: Node, b: Node) -> bool:
+    if _equal(a, b):
+        return True
+    if _is_percent(a) != _is_percent(b):
+        # Datasets drop the sign of per cent.
+        x, y = _without_percent(a), _without_percent(b)
+        share = exact.value(x if _is_percent(a) else y)
+        return share is not None and abs(share) >= 1 and _equal(x, y)
+    if _is_degrees(a) != _is_degrees(b):
+        return _equal(_without_degrees(a), _without_degrees(b))
+    return _has_log(a) != _has_log(b) and _equal(_decimal_logs(a), _decimal_logs(b))
+
+
+def _equal(a: Node, b: Node) -> bool:
+    left, right = exact.value(a), exact.value(b)
+    if left is not None and right is not None:
+        return left == right or _rounds(a, left, b, right)
+    if variables(a) != variables(b) and not _cancel(a, b):
+        return False
+    decided = exact.same_function(a, b)
+    if decided is None:
+        decided = numeric.same(a, b)
+    if decided is None or decided:
+        return bool(decided)
+    return _rounds(a, left, b, right)
+
+
+def _cancel(a: Node, b: Node) -> bool:
+    """Whether names may drop out, as in ``x - x``."""
+    return len(list(walk(a))) + len(list(walk(b))) < 200
+
+
+def _rounds(a: Node, left: Fraction | None, b: Node, right: Fraction | None) -> bool:
+    """Whether one is a decimal that rounds, or cuts, the other at enough digits."""
+    x, y = _decimal(a), _decimal(b)
+    if (x is None) == (y is None):
+        return False
+    rounded, other = (x, right) if x is not None else (y, left)
+    node = b if x is not None else a
+    assert rounded is not None and rounded.places is not None
+    if other is None:
+        try:
+            value = numeric.evaluate(node)
+        except numeric.NotNumeric:
+            return False
+        if value.imag:
+            return False
+        other = Fraction(str(value.real))
+    elif other.denominator == 1:
+        return False
+    if rounded.digits < MIN_ROUNDED_DIGITS:
+        return False
+    off = abs(rounded.value - other) * 10**rounded.places
+    if off <= Fraction(1, 2) or (off < 1 and abs(rounded.value) < abs(other)):
+        return True
+    return rounded.digits >= MANY_DIGITS and off * 10**MANY_DIGITS <= 10**rounded.digits
+
+
+def _decimal(node: Node) -> Num | None:
+    if isinstance(node, Call) and node.op == "neg":
+        inner = _decimal(node.args[0])
+        return None if inner is None else Num(-inner.value, inner.places, inner.digits)
+    if isinstance(node, Call) and node.op == "percent":
+        inner = _decimal(node.args[0])
+        if inner is None or inner.places is None:
+            return None
+        return Num(inner.value / 100, inner.places + 2, inner.digits)
+    return node if isinstance(node, Num) and node.places is not None else None
+
+
+def _is_percent(node: Node) -> bool:
+    return isinstance(node, Call) and node.op == "percent"
+
+
+def _without_percent(node: Node) -> Node:
+    return node.args[0] if isinstance(node, Call) and node.op == "percent" else node
+
+
+def _is_degrees(node: Node) -> bool:
+    return any(isinstance(n, Call) and n.op == "degree" for n in walk(node))
+
+
+def _without_degrees(node: Node) -> Node:
+    if isinstance(node, Call) and node.op == "degree":
+        return node.args[0]
+    return node
+
+
+def _has_log(node: Node) -> bool:
+    return any(isinstance(n, Call) and n.op == "log" and len(n.args) == 1 for n in walk(node))
+
+
+def _decimal_logs(node: Node) -> Node:
+    """A logarithm whose base is not said, to base 10."""
+    if isinstance(node, Call):
+        args = tuple(map(_decimal_logs, node.args))
+        return Call("lg" if node.op == "log" and len(args) == 1 else node.op, args)
+    return node
