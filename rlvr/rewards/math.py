@@ -1,25 +1,30 @@
 r"""Grades answers to mathematics problems.
 
-A ladder, from certain and cheap to clever and slow; the first rung that can decide does:
+    response -> marked answer -> tree -> compared as what it is -> (math-verify)
 
-    same spelling -> words -> exact numbers -> lists, tuples, sets, intervals -> math-verify
+Answers are read into trees by a grammar of their own (``answers.syntax``) and compared exactly:
+rational numbers as fractions, rational functions modulo a prime, the rest to forty digits, lists,
+sets, intervals, matrices and relations by their parts. No text reaches an evaluator, and neither
+length nor nesting can make it slow.
 
-Pure functions without timers, so that a test, a notebook and the grading process see the same
-verdict. What sympy makes of hostile input is bounded by ``rewards.jail``.
+``equivalent`` and ``grade`` are pure functions without timers, so that a test, a notebook and the
+grading process see the same verdict. ``Math`` also asks math-verify about the few answers that the
+grammar does not know, against a clock.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from rlvr.rewards.answers import choice, compare, extract, symbolic
 from rlvr.rewards.answers.clean import WORD
 from rlvr.rewards.answers.extract import Form
 from rlvr.rewards.answers.reading import Reading, decimal_comma, is_ambiguous, read
-from rlvr.rewards.answers.tree import Group
+from rlvr.rewards.answers.tree import Group, walk
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "math@2"
@@ -40,6 +45,8 @@ class Math:
     """How an answer is marked: ``box``, ``answer_tag``, ``hashes`` or ``phrase``."""
     right: float = 1.0
     wrong: float = 0.0
+    algebra_seconds: int = 1
+    """Longest time for math-verify over an answer that the grammar does not know; 0 never asks."""
 
     def __post_init__(self) -> None:
         if self.form not in set(Form):
@@ -52,6 +59,11 @@ class Math:
                 "wrong one, and both a finite number"
             )
 
+        if self.algebra_seconds < 0:
+            raise ValueError(
+                f"algebra_seconds={self.algebra_seconds}: a time in whole seconds, or 0 for never"
+            )
+
     @property
     def maximum(self) -> float:
         """The reward of a right answer."""
@@ -61,8 +73,32 @@ class Math:
         """A text that gives ``answer`` in the form that is looked for."""
         return extract.mark(extract.unboxed(answer), Form(self.form))
 
+    def key(self, problem: Problem, text: str) -> str | None:
+        """The marked answers, on which alone the verdict rests."""
+        del problem
+        said = extract.after_thinking(text)
+        found = extract.answers(said, Form(self.form)) if said is not None else ("unfinished", "")
+        key = "\x1f".join(found)
+        return key if len(key) <= MAX_ANSWER else None
+
     def __call__(self, problem: Problem, text: str) -> Verdict:
-        return grade(problem.answer, text, form=Form(self.form), right=self.right, wrong=self.wrong)
+        verdict = grade(
+            problem.answer, text, form=Form(self.form), right=self.right, wrong=self.wrong
+        )
+        if not self._algebra_knows(problem.answer, verdict):
+            return verdict
+        return replace(verdict, outcome=Outcome.CORRECT, reward=self.right, detail="math-verify")
+
+    def _algebra_knows(self, gold: str, verdict: Verdict) -> bool:
+        if verdict.outcome is not Outcome.WRONG or verdict.detail or not self.algebra_seconds:
+            return False
+        both = [read(extract.unboxed(gold)), read(verdict.extracted or "")]
+        if any(reading.has_prose for reading in both) or all(r.tree is not None for r in both):
+            return False
+        # Its clock is a signal, which only the main thread gets.
+        return threading.current_thread() is threading.main_thread() and symbolic.equal(
+            *(reading.spelled for reading in both), seconds=self.algebra_seconds
+        )
 
 
 def grade(
@@ -70,13 +106,9 @@ def grade(
 ) -> Verdict:
     """Judges the answer that a response marks.
 
-    Thoughts are not looked into. The last marked answer counts, but answers on its line that
-    differ from it are a hedge, and wrong, unless the reference is the list of them. A reference
-    that cannot be read judges nothing, not even an answer spelled like it: its groups would hold
-    right answers alone.
-
-    Raises:
-        Exception: what sympy raised on a pair that it could not compare.
+    Thoughts are not looked into. The last marked answer counts, but answers beside it that differ
+    from it are a hedge, and wrong, unless the reference is the list of them. A reference that
+    cannot be read judges nothing, not even an answer spelled like it.
     """
     said = extract.after_thinking(response)
     found = extract.answers(said, form) if said is not None else ()
@@ -84,7 +116,7 @@ def grade(
         missing = "the thinking never ended" if said is None else f"no answer marked as {form}"
         return Verdict(outcome=Outcome.NO_ANSWER, reward=wrong, detail=missing, verifier=VERIFIER)
     gold, answer = extract.unboxed(gold), found[-1]
-    if not readable(gold):
+    if not readable(gold) and (read(gold).tree is None or not equivalent(gold, answer)):
         detail = f"the reference {gold[:200]!r} cannot be read, so it can judge no answer"
         return Verdict(outcome=Outcome.GOLD_UNPARSED, reward=None, detail=detail, verifier=VERIFIER)
     detail = ""
@@ -132,7 +164,7 @@ def readable(gold: str) -> bool:
         return compare.can_be_evaluated(found.tree)
     if found.has_prose and found.words:
         return True
-    return bool(_IN_BASE.fullmatch(found.spelled)) or symbolic.parse(found.spelled) is not None
+    return bool(_IN_BASE.fullmatch(found.spelled))
 
 
 def _readings(gold: str, answer: str, a: Reading, b: Reading) -> Iterator[tuple[Reading, Reading]]:
@@ -153,7 +185,8 @@ def _readings(gold: str, answer: str, a: Reading, b: Reading) -> Iterator[tuple[
 
 
 def _lists_alone(reading: Reading) -> Reading:
-    return reading if isinstance(reading.tree, Group) else reading._replace(tree=None)
+    has_list = reading.tree is not None and any(isinstance(n, Group) for n in walk(reading.tree))
+    return reading if has_list else reading._replace(tree=None)
 
 
 def _same_reading(a: Reading, b: Reading) -> bool:
@@ -161,11 +194,9 @@ def _same_reading(a: Reading, b: Reading) -> bool:
         if _CAPITALS.fullmatch(a.spelled) and _CAPITALS.fullmatch(b.spelled):
             return False  # segments and vertices, no products
         return compare.same(a.tree, b.tree) or _same_letter(a.spelled, b.spelled)
-    if a.has_prose and b.has_prose or (a.tree is None and b.tree is None):
+    if (a.has_prose and b.has_prose) or (a.tree is None and b.tree is None):
         return bool(a.words) and a.words == b.words
-    if a.has_prose or b.has_prose:
-        return False
-    return symbolic.equal(a.spelled, b.spelled)
+    return False
 
 
 def _same_letter(a: str, b: str) -> bool:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,19 @@ from rlvr.rewards.math import Math, equivalent, grade
 from rlvr.types import Outcome, Problem
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = [json.loads(line) for line in (ROOT / "tests/golden/math.jsonl").read_text().splitlines()]
+
+
+def rows(suite):
+    return [
+        json.loads(line) for line in (ROOT / "tests/golden" / suite).read_text().split("\n") if line
+    ]
+
+
+def kinds(suite):
+    return sorted({row["kind"] for row in rows(suite)})
+
+
+GOLDEN = rows("math.jsonl")
 READABLE = sorted({case["gold"] for case in GOLDEN if case["outcome"] != "gold_unparsed"})
 REWARDS = {"correct": 1.0, "wrong": 0.0, "no_answer": 0.0}
 
@@ -34,6 +47,53 @@ def test_golden(case):
     verdict = grade(case["gold"], case["text"], form=Form(case.get("form", "box")))
     assert verdict.outcome == case["outcome"], verdict
     assert verdict.reward == REWARDS.get(case["outcome"])
+
+
+@pytest.mark.parametrize("kind", kinds("responses.jsonl"))
+def test_golden_responses(kind):
+    cases = [row for row in rows("responses.jsonl") if row["kind"] == kind]
+    found = [(row["why"], grade(row["gold"], row["text"]).outcome) for row in cases]
+    assert found == [(row["why"], row["outcome"]) for row in cases]
+
+
+@pytest.mark.parametrize("kind", kinds("equivalence.jsonl"))
+def test_golden_equivalence_in_both_directions(kind):
+    cases = [row for row in rows("equivalence.jsonl") if row["kind"] == kind]
+    found = [
+        (row["why"], equivalent(row["gold"], row["answer"]), equivalent(row["answer"], row["gold"]))
+        for row in cases
+    ]
+    assert found == [(row["why"], row["same"], row["same"]) for row in cases]
+
+
+def test_hostile_responses_are_graded_like_any_other():
+    trap = Path("/tmp/rlvr-was-here")
+    for row in rows("hostile.jsonl"):
+        text = (
+            row["text"].replace("@", row["unit"] * row["repeat"]) if "unit" in row else row["text"]
+        )
+        assert grade(row["gold"], text).outcome in row["outcome"], row["why"]
+    assert not trap.exists()
+
+
+def test_verdicts_are_the_same_from_many_threads_at_once():
+    cases = rows("equivalence.jsonl")[::3]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda row: equivalent(row["gold"], row["answer"]), cases))
+    assert found == [row["same"] for row in cases]
+
+
+@pytest.mark.parametrize("answer", ["\\int_0^1 x\\,dx", "\\lim_{n\\to\\infty} \\frac{n}{2n+1}"])
+def test_what_the_grammar_does_not_know_is_asked_of_math_verify_where_a_clock_can_stop_it(answer):
+    problem = Problem(id="", prompt="", answer="1/2")
+    text = f"\\boxed{{{answer}}}"
+    assert Math(algebra_seconds=5)(problem, text).outcome is Outcome.CORRECT
+    assert Math(algebra_seconds=0)(problem, text).outcome is Outcome.WRONG
+
+
+def test_an_integral_that_sympy_never_ends_is_wrong_after_its_time():
+    hard = "\\boxed{\\int_0^\\infty \\frac{\\ln(x)\\sin(x)}{x^9+1} dx}"
+    assert Math(algebra_seconds=1)(Problem(id="", prompt="", answer="5"), hard).reward == 0.0
 
 
 @pytest.mark.parametrize("gold", READABLE)

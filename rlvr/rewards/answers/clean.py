@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rlvr.rewards.answers.vocabulary import words
+
 WORD = "\ue001"
 r"""Stands before a word out of ``\text{...}``, which is no product of variables."""
 ROW = "\ue000"
@@ -117,6 +119,10 @@ _REWRITES = tuple(
         (r"(?<=\d)(?:\\[,!;: ]|~|\{,\}|\\ |,\\!)\s*(?=\d{3}(?!\d))", ""),
         (r"\\(?:[,!;:> ]|q?quad(?![a-zA-Z])|n?obreakspace)|~|\\/", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (
+            r"\\frac\s*\{\s*d\s*([A-Za-z]|\\[a-z]+)\s*\}\s*\{\s*d\s*[tx]\s*\}",
+            r"\\dot{\1}",
+        ),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
         (r"\\(le|ge|ne)(?:q|qslant|slant)?(?![a-zA-Z])", r"\\\1 "),
         (r"\\not\s*=", r"\\ne "),
@@ -154,7 +160,9 @@ _TEXT = re.compile(
     r"\s*\{([^{}]*)\}"
 )
 _LETTERS = re.compile(r"[^\W\d_]+")
-_ZERO_WIDTH = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff]")
+_ZERO_WIDTH = re.compile(
+    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff]"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPACES = re.compile(r"\s+")
 _MARKDOWN = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*$|^`(.*)`$", re.DOTALL)
@@ -180,8 +188,13 @@ def clean(answer: str) -> str:
     return text if text.endswith("...") else text.rstrip(".;,").strip()
 
 
-_BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10)
-_BASES |= dict(eleven=11, twelve=12, sixteen=16)
+_BASES = dict(
+    zip(
+        words("two three four five six seven eight nine ten eleven twelve"),
+        range(2, 13),
+        strict=True,
+    )
+) | {"sixteen": 16}
 _IN_WORDS = re.compile(rf"_ ?\{{? ?{WORD}?({'|'.join(_BASES)})\b ?\}}?", re.IGNORECASE)
 
 

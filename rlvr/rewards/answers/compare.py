@@ -7,6 +7,7 @@ from fractions import Fraction
 from rlvr.rewards.answers import exact, numeric, regions, units
 from rlvr.rewards.answers.tree import (
     CONSTANTS,
+    EMPTY,
     Call,
     Chain,
     Group,
@@ -77,7 +78,7 @@ def _plain(node: Node) -> Node:
     that stands for two."""
     node = _without_approximation(node)
     if isinstance(node, Group) and node.brackets in ("{}", "<>") and len(node.items) == 1:
-        return _plain(node.items[0])
+        return node if node.items[0] == EMPTY else _plain(node.items[0])
     if isinstance(node, Chain) and node.relations == (r"\in",):
         inside = node.items[1]
         if isinstance(inside, Group) and inside.brackets == "{}":
@@ -89,6 +90,8 @@ def _plain(node: Node) -> Node:
 
 def _scaled(node: Node) -> Node | None:
     """A matrix or vector times a number, multiplied out; a transposed one, turned."""
+    if isinstance(node, Call) and node.op == "neg" and isinstance(node.args[0], Matrix):
+        return _scaled(Call("*", (Num(Fraction(-1)), node.args[0])))
     if not isinstance(node, Call) or len(node.args) != 2:
         return None
     left, right = node.args
@@ -298,7 +301,7 @@ def _same_equation(a: Chain, b: Chain) -> bool:
     (left, right), (up, down) = a.items, b.items
     if all(map(is_value, (left, right, up, down))):
         if variables(left) | variables(right) != variables(up) | variables(down):
-            return _is_function_head_or_y(left) and _is_function_head_or_y(up) and same(right, down)
+            return _same_definition(left, right, up, down)
         over, under = Call("-", (left, right)), Call("-", (up, down))
         if exact.ratio(over, under) is not None or numeric.factor(over, under) is not None:
             return True
@@ -306,8 +309,28 @@ def _same_equation(a: Chain, b: Chain) -> bool:
     return (same(left, up) and same(right, down)) or (same(left, down) and same(right, up))
 
 
-def _is_function_head_or_y(node: Node) -> bool:
-    return node == Name("y") or _is_function_head(node)
+def _same_definition(left: Node, right: Node, up: Node, down: Node) -> bool:
+    """``f(x) = x`` as ``f(t) = t`` and, beside ``y = x``, without its head."""
+    if _is_function_head(left) and _is_function_head(up):
+        (f, x), (g, t) = _head(left), _head(up)
+        return f == g and same(_renamed(right, x, t), down)
+    heads = (left == Name("y") and _is_function_head(up)) or (
+        up == Name("y") and _is_function_head(left)
+    )
+    return heads and same(right, down)
+
+
+def _head(node: Node) -> tuple[Node, Node]:
+    assert isinstance(node, Call)
+    return node.args[0], node.args[1]
+
+
+def _renamed(node: Node, old: Node, new: Node) -> Node:
+    if node == old:
+        return new
+    if isinstance(node, Call):
+        return Call(node.op, tuple(_renamed(arg, old, new) for arg in node.args))
+    return node
 
 
 def _same_inequality(a: Chain, b: Chain) -> bool:
@@ -332,8 +355,10 @@ def _without_names(node: Node, other: Node) -> Node:
     if len(named) != len(node.items):
         # x = 1 or 2
         first = node.items[0]
-        if len(named) == 1 and named[0] is first and not any(
-            isinstance(item, Chain) for item in node.items[1:]
+        if (
+            len(named) == 1
+            and named[0] is first
+            and not any(isinstance(item, Chain) for item in node.items[1:])
         ):
             assert isinstance(first, Chain)
             return Group(node.brackets, (first.items[1], *node.items[1:]))
@@ -380,7 +405,7 @@ def _same_group(a: Node, b: Node) -> bool | None:
         return _covers(a.items, b.items) and _covers(b.items, a.items)
     if a.is_bare or b.is_bare:
         holds = right if a.is_bare else left
-        if a.is_bare and b.is_bare or holds == "{}":
+        if (a.is_bare and b.is_bare) or holds == "{}":
             return _same_bag(a.items, b.items)
         if holds not in ("()", "<>") and not (holds == "[]" and len(a.items) > 2):
             return False

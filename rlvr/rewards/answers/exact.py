@@ -8,10 +8,11 @@ multiplications whatever their size, so nothing here can be made slow by what is
 from __future__ import annotations
 
 import math
+import operator
 import random
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 from rlvr.rewards.answers.tree import Call, Name, Node, Num, variables, walk
 
@@ -99,6 +100,22 @@ def _binomial(n: Fraction, k: Fraction) -> Fraction:
     return Fraction(math.comb(_natural(n), _natural(k)))
 
 
+def _percent(a: Fraction) -> Fraction:
+    return a / 100
+
+
+def _factorial(n: Fraction) -> int:
+    return math.factorial(_natural(n))
+
+
+def _divisor(*values: Fraction) -> int:
+    return math.gcd(*map(_integer, values))
+
+
+def _multiple(*values: Fraction) -> int:
+    return math.lcm(*map(_integer, values))
+
+
 def _double_factorial(n: Fraction) -> Fraction:
     return Fraction(math.prod(range(_natural(n), 0, -2)))
 
@@ -113,27 +130,28 @@ def _remainder(a: Fraction, n: Fraction) -> Fraction:
     return Fraction(_integer(a) % _integer(n))
 
 
-_FUNCTIONS: dict[str, Callable[..., Fraction | int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "neg": lambda a: -a,
+_FUNCTIONS: dict[str, Any] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "neg": operator.neg,
     "abs": abs,
-    "percent": lambda a: a / 100,
-    "factorial": lambda n: math.factorial(_natural(n)),
+    "percent": _percent,
+    "factorial": _factorial,
     "double_factorial": _double_factorial,
     "binom": _binomial,
     "floor": math.floor,
     "ceil": math.ceil,
     "max": max,
     "min": min,
-    "gcd": lambda *values: math.gcd(*map(_integer, values)),
-    "lcm": lambda *values: math.lcm(*map(_integer, values)),
+    "gcd": _divisor,
+    "lcm": _multiple,
     "mod": _remainder,
 }
-_ARITY = {"+": 2, "-": 2, "*": 2, "/": 2, "neg": 1, "abs": 1, "percent": 1, "binom": 2, "mod": 2}
-_ARITY |= dict.fromkeys(("factorial", "double_factorial", "floor", "ceil"), 1)
+_ARITY = {"+": 2, "-": 2, "*": 2, "/": 2, "binom": 2, "mod": 2} | dict.fromkeys(
+    ("neg", "abs", "percent", "factorial", "double_factorial", "floor", "ceil"), 1
+)
 
 
 def _short(value: Fraction) -> Fraction:
@@ -146,7 +164,10 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if exponent.denominator != 1:
         if exponent.denominator > 64:
             raise NotExact
-        base, exponent = _root(base, Fraction(exponent.denominator)), exponent * exponent.denominator
+        base, exponent = (
+            _root(base, Fraction(exponent.denominator)),
+            exponent * exponent.denominator,
+        )
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
     if size > 1 and abs(exponent) * size > MAX_BITS:
         raise NotExact

@@ -30,7 +30,13 @@ _BETWEEN = re.compile(
     r"alternatively|possibly|perhaps|maybe|otherwise)\b)*",
     re.IGNORECASE,
 )
+_HEDGE = re.compile(r"\b(?:and|or|either|alternatively|possibly|perhaps|maybe)\b", re.IGNORECASE)
+_CONCLUSION = re.compile(
+    r"=|\b(?:so|thus|hence|therefore|then|gives?|giving|yields?|finally|no|actually|wait)\b",
+    re.IGNORECASE,
+)
 _MAX_BETWEEN = 80
+_MAX_CLOSING = 64
 _HASHES = re.compile(r"####[ \t]*(?P<answer>[^\n]*)")
 _PHRASE = re.compile(r"\banswer(?:\s{1,3}is\b|\s{0,3}:)(?P<answer>[^\n]*)", re.IGNORECASE)
 _HOPE = re.compile(r"\bI hope it is correct", re.IGNORECASE)
@@ -83,16 +89,22 @@ def unboxed(answer: str) -> str:
 def _closing_boxes(text: str) -> tuple[str, ...]:
     """Boxes of the last line that has any, and those before it with nothing but a comma or an
     ``or`` between; empty ones and those that echo the prompt are none."""
-    boxes = [span for span in _boxes(text) if not _is_placeholder(text[slice(*span)])]
-    if not boxes:
-        return _nonempty(_last_match(_BARE_BOX, text))
-    line = text.rfind("\n", 0, boxes[-1][0])
-    found: list[tuple[int, int]] = [boxes[-1]]
-    for start, end in reversed(boxes[:-1]):
-        between = text[end + 1 : found[-1][0]]
-        if start < line and not _goes_on(between):
-            break
+    boxes = _boxes(text)
+    found: list[tuple[int, int]] = []
+    line = 0
+    for start, end in reversed(boxes):
+        if _is_placeholder(text[start:end]):
+            continue
+        if not found:
+            line = text.rfind("\n", 0, start)
+        else:
+            between = text[end + 1 : found[-1][0]]
+            beside = start > line and not _concludes(between)
+            if len(found) == _MAX_CLOSING or not (beside or _goes_on(between)):
+                break
         found.append((start, end))
+    if not found:
+        return _nonempty(_last_match(_BARE_BOX, text))
     return tuple(unboxed(text[start:end].strip()) for start, end in reversed(found))
 
 
@@ -102,6 +114,11 @@ def _is_placeholder(content: str) -> bool:
 
 
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}")
+
+
+def _concludes(between: str) -> bool:
+    """Whether the box behind it follows from the one before, rather than stands beside it."""
+    return _HEDGE.search(between) is None and _CONCLUSION.search(between) is not None
 
 
 def _goes_on(between: str) -> bool:

@@ -5,12 +5,14 @@ mpmath's numbers have exponents of any size; what would take long to evaluate is
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from functools import cache
 from typing import Any
 
-from rlvr.rewards.answers.tree import INFINITY, Call, Matrix, Name, Node, Num, variables
+from rlvr.rewards.answers.tree import INFINITY, Call, Matrix, Name, Node, Num, variables, walk
+from rlvr.rewards.answers.vocabulary import words
 
 DIGITS = 40
 AGREE = 15
@@ -19,6 +21,16 @@ MAX_LOG = 1e6
 """Natural logarithm of the largest value."""
 MAX_ANGLE = 1e15
 MAX_GAMMA = 1e5
+MAX_TERMS = 300
+SUMS = frozenset({"sum", "prod"})
+_STEPS = SUMS | {"floor", "ceil", "mod", "binom", "factorial", "double_factorial", "gcd", "lcm"}
+"""What is about whole numbers, or jumps between them."""
+_WHOLE = 100
+"""From this point on, names that stand for whole numbers by custom do."""
+_WHOLE_NAMES = frozenset("klmnpqKLMN")
+
+Bound = dict[str, Any]
+"""Values of the indices of sums."""
 
 
 class NotNumeric(ArithmeticError):
@@ -59,19 +71,34 @@ def same(a: Node, b: Node) -> bool | None:
     """Whether two expressions have the same value, wherever both have one; None where they have
     none together."""
     names = variables(a) | variables(b)
-    points = range(6) if names else (None,)
+    steps = any(isinstance(n, Call) and n.op in _STEPS for x in (a, b) for n in walk(x))
+    points = (None,) if not names else range(_WHOLE, _WHOLE + 16) if steps else range(6)
     met = 0
     for point in points:
         try:
             left, right = evaluate(a, point), evaluate(b, point)
         except NotNumeric:
             continue
-        if names and point and point % 2 and _is_complex(left) != _is_complex(right):
-            continue  # a logarithm of a square and twice the logarithm, left of zero
-        if not close(left, right):
+        if point is not None and point % 2 and (_is_complex(left) or _is_complex(right)):
+            continue  # left of zero, logarithms and roots have branches that answers ignore
+        if not close(left, right) or (not names and _lost(left, right) and not _vanishes(a, b)):
             return False
         met += 1
     return True if met >= (2 if names else 1) else None
+
+
+def _lost(left: Any, right: Any) -> bool:
+    """Whether the two values are too small to tell at these digits."""
+    return max(abs(left), abs(right)) < _mp().mpf(10) ** (AGREE - DIGITS)
+
+
+def _vanishes(a: Node, b: Node) -> bool:
+    """Whether a difference is zero to three times the digits."""
+    mp = _mp()
+    with mp.workdps(4 * DIGITS):
+        left, right = evaluate(a), evaluate(b)
+        size = max(abs(left), abs(right))
+        return abs(left - right) <= max(size * mp.mpf(10) ** -AGREE, mp.mpf(10) ** (-3 * DIGITS))
 
 
 def factor(a: Node, b: Node) -> Any | None:
@@ -100,19 +127,36 @@ def close(a: Any, b: Any) -> bool:
     return abs(a - b) <= size * mp.mpf(10) ** -AGREE
 
 
-def _evaluate(node: Node, at: int | None) -> Any:
+def _evaluate(node: Node, at: int | None, bound: Bound | None = None) -> Any:
     mp = _mp()
     match node:
         case Num():
             return mp.mpf(node.value.numerator) / node.value.denominator
         case Name():
-            return _name(node, at)
+            return bound[node.text] if bound and node.text in bound else _name(node, at)
         case Call(op=op, args=args):
             if op == "det":
                 return _determinant(args[0], at)
-            return _bounded(_call(op, [_evaluate(arg, at) for arg in args]))
+            if op in SUMS:
+                return _sum(op, args, at, bound or {})
+            return _bounded(_call(op, [_evaluate(arg, at, bound) for arg in args]))
         case _:
             raise NotNumeric("no number")
+
+
+def _sum(op: str, args: tuple[Node, ...], at: int | None, bound: Bound) -> Any:
+    """Term by term: ``args`` are the term, its index, and the first and last value of that."""
+    term, index, first, last = args
+    start, end = (_evaluate(limit, at, bound) for limit in (first, last))
+    if not isinstance(index, Name) or start != int(start) or end != int(end):
+        raise NotNumeric("a sum without whole limits")
+    if end - start > MAX_TERMS or len(bound) > 1:
+        raise NotNumeric("too many terms")
+    total = _mp().mpf(0 if op == "sum" else 1)
+    for k in range(int(start), int(end) + 1):
+        value = _evaluate(term, at, {**bound, index.text: _mp().mpf(k)})
+        total = _bounded(total + value if op == "sum" else total * value)
+    return total
 
 
 def _name(node: Name, at: int | None) -> Any:
@@ -133,6 +177,8 @@ def _name(node: Name, at: int | None) -> Any:
 @cache
 def _point(name: str, at: int) -> str:
     chance = random.Random(f"{name} {at}")
+    if at >= _WHOLE and name[0] in _WHOLE_NAMES:
+        return str(chance.randrange(2, 6 + (at - _WHOLE) * 2))
     size = chance.uniform(0.2, 0.95) if at % 4 == 0 else chance.uniform(1.05, 3.5)
     return repr(-size if at % 2 and chance.random() < 0.7 else size)
 
@@ -174,7 +220,7 @@ def _call(op: str, values: list[Any]) -> Any:
             return _power(+mp.e, x)
         case "log" | "ln", 2:
             return mp.log(x) / mp.log(values[1])
-        case ("log" | "ln"), 1:
+        case (("log" | "ln"), 1):
             return mp.log(x)
         case "lg", 1:
             return mp.log(x) / mp.log(10)
@@ -216,27 +262,25 @@ def _small(x: Any, largest: float = MAX_GAMMA) -> Any:
     return x
 
 
-def _angle(function: str) -> Any:
-    return lambda x: getattr(_mp(), function)(_small(x, MAX_ANGLE))
+def _mpmath(function: str, largest: float = math.inf) -> Any:
+    def call(x: Any) -> Any:
+        return getattr(_mp(), function)(_small(x, largest))
 
-
-def _growing(function: str) -> Any:
-    return lambda x: getattr(_mp(), function)(_small(x, MAX_LOG))
-
-
-def _plain(function: str) -> Any:
-    return lambda x: getattr(_mp(), function)(x)
+    return call
 
 
 _ONE: dict[str, Any] = {
-    **{name: _angle(name) for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
-    **{name: _growing(name) for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")},
-    **{name: _plain(name) for name in ("asin", "acos", "atan", "acot", "asec", "acsc", "sign")},
-    **{name: _plain(name) for name in ("asinh", "acosh", "atanh", "arg", "re", "im", "floor")},
-    "ceil": _plain("ceil"),
+    **{name: _mpmath(name, MAX_ANGLE) for name in words("sin cos tan cot sec csc")},
+    **{name: _mpmath(name, MAX_LOG) for name in words("sinh cosh tanh coth sech csch")},
+    **{
+        name: _mpmath(name)
+        for name in words(
+            "asin acos atan acot asec acsc asinh acosh atanh arg re im sign floor ceil"
+        )
+    },
     "abs": abs,
-    "factorial": lambda x: _mp().factorial(_small(x)),
-    "double_factorial": lambda x: _mp().fac2(_small(x)),
+    "factorial": _mpmath("factorial", MAX_GAMMA),
+    "double_factorial": _mpmath("fac2", MAX_GAMMA),
 }
 
 

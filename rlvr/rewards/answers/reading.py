@@ -20,7 +20,20 @@ _DECIMAL_COMMA = re.compile(
 )
 _TIME = re.compile(rf"(\d\d?)(?: ?: ?(\d\d))?(?: ?: ?00)? ?{WORD}?([ap])m", re.IGNORECASE)
 _MONTHS = frozenset(
-    "january february march april may june july august september october november december".split()
+    [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ]
 )
 _ORDINAL = re.compile(r"(?<=\d) ?(?:st|nd|rd|th)\b")
 _WHOLE_NUMBER = re.compile(r"-?\d{1,3}(?:,\d{3})+")
@@ -63,8 +76,29 @@ _SPECIAL = {
 _NUMERALS = {
     word: str(number)
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 }
 _RELATIONS = tuple(

@@ -37,9 +37,9 @@ _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "without"}
 _SUMS = {"+": "+", "-": "-", r"\pm": "pm", r"\mp": "mp", r"\lor": "lor", r"\land": "land"}
 _CLOSERS = {"(": ")]", "[": ")]", r"\{": r"\}", "{": "}"}
 _MATRICES = frozenset(
-    "matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array".split()
+    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"]
 )
-_ENDS = frozenset(") ] } \\} , ; & \\rangle \\rfloor \\rceil".split()) | {ROW}
+_ENDS = frozenset([")", "]", "}", "\\}", ",", ";", "&", "\\rangle", "\\rfloor", "\\rceil"]) | {ROW}
 _NOTHING = Token("end", "", False)
 
 
@@ -122,7 +122,7 @@ class _Parser:
             separator = self._separator()
             if separator is None:
                 break
-            if self._next is _NOTHING or self._next.text in ("...",) and not closers:
+            if self._next is _NOTHING or (self._next.text in ("...",) and not closers):
                 if self._next is _NOTHING:
                     break
             between.add(separator)
@@ -146,7 +146,7 @@ class _Parser:
         self._deeper()
         items = [self._union()]
         relations: list[str] = []
-        while self._next.kind == "sign" and self._next.text in RELATIONS or (
+        while (self._next.kind == "sign" and self._next.text in RELATIONS) or (
             self._next.kind == "command" and self._next.text in RELATIONS
         ):
             relations.append(self._take().text)
@@ -278,11 +278,25 @@ class _Parser:
             elif self._next.text == "^" and self._next.kind == "sign":
                 self._at += 1
                 node = self._power(node)
+            elif isinstance(node, Name) and self._is_applied(node):
+                node = Name(f"{node.text}({self._ahead(1).text})")
+                self._at += 3
             elif self._next.text == "_" and isinstance(node, Name | Num | Group):
                 self._at += 1
                 node = self._subscripted(node)
             else:
                 return node
+
+    def _is_applied(self, node: Name) -> bool:
+        """``f(0)`` is a value of f; no one writes a product like that."""
+        texts = [self._ahead(i) for i in range(3)]
+        return (
+            node.text[0].isalpha()
+            and node.text not in ("e", "i")
+            and (texts[0].text, texts[2].text) == ("(", ")")
+            and texts[1].kind == "num"
+            and not texts[0].spaced
+        )
 
     def _primed(self, node: Node) -> Node:
         if isinstance(node, Name):
@@ -353,6 +367,8 @@ class _Parser:
 
     def _function(self) -> Node:
         name = self._take().text
+        if name in ("dot", "ddot"):
+            return self._postfix(self._derivative("'" if name == "dot" else "''"))
         power: Node | None = None
         if name == "sqrt" or name == "cbrt":
             return self._postfix(self._root(name))
@@ -370,6 +386,12 @@ class _Parser:
         if power is not None:
             return Call("^", (node, power))
         return self._postfix(node)
+
+    def _derivative(self, primes: str) -> Node:
+        of = self._argument()
+        if not isinstance(of, Name):
+            raise Unreadable("a dot over no name")
+        return Name(of.text + primes)
 
     def _function_arguments(self) -> tuple[Node, ...]:
         if self._next.text in ("(", "{", "[") and self._next.kind == "sign":
@@ -487,6 +509,8 @@ class _Parser:
             case r"\frac":
                 above = self._argument()
                 return Call("/", (above, self._argument()))
+            case r"\sum" | r"\prod":
+                return self._summation(token.text[1:])
             case r"\binom":
                 above = self._argument()
                 return Call("binom", (above, self._argument()))
@@ -502,6 +526,24 @@ class _Parser:
                 return self._matrix(token.text[7:-1].rstrip("*"))
             case _:
                 raise Unreadable(f"{token.text!r} where a value is expected")
+
+    def _summation(self, op: str) -> Node:
+        limits: dict[str, Node] = {}
+        for _ in range(2):
+            sign = self._accept("_", "^")
+            if sign is None or sign.text in limits:
+                raise Unreadable("a sum without limits")
+            limits[sign.text] = self._limit() if sign.text == "_" else self._argument()
+        index = limits["_"]
+        if not isinstance(index, Chain) or index.relations != ("=",):
+            raise Unreadable("a sum without a first value")
+        return Call(op, (self._term(), *index.items, limits["^"]))
+
+    def _limit(self) -> Node:
+        self._expect("{")
+        node = self._relation()
+        self._expect("}")
+        return node
 
     def _group(self, opened: str) -> Node:
         bars, self._bars = self._bars, 0
@@ -580,4 +622,4 @@ def _unbalanced() -> Node:
     raise Unreadable("a half-open bracket around a single thing")
 
 
-_ATOMS = frozenset({r"\frac", r"\binom", r"\lfloor", r"\lceil", r"\{"})
+_ATOMS = frozenset({r"\sum", r"\prod", r"\frac", r"\binom", r"\lfloor", r"\lceil", r"\{"})

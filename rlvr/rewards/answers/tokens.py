@@ -9,8 +9,8 @@ from typing import NamedTuple
 from rlvr.rewards.answers.clean import WORD
 from rlvr.rewards.answers.tree import Num
 from rlvr.rewards.answers.vocabulary import (
-    CHATTER_IN_ONE,
     CHANGES_VALUE,
+    CHATTER_IN_ONE,
     FUNCTIONS,
     GREEK,
     SCALES,
@@ -203,9 +203,7 @@ def _word(word: str, spaced: bool) -> list[Token]:
     return [Token("word", lower, spaced)]
 
 
-def _letters(
-    piece: str, spaced: bool, before: list[Token], units: bool, rest: str
-) -> list[Token]:
+def _letters(piece: str, spaced: bool, before: list[Token], units: bool, rest: str) -> list[Token]:
     lower = piece.lower()
     if lower in VERBS and before and before[-1].kind == "name":
         return [Token("sign", "=", spaced)]
@@ -219,10 +217,12 @@ def _letters(
         return [Token("name", "\\" + lower, spaced)]
     if lower in ("inf", "infinity", "infty", "oo"):
         return [Token("name", r"\infty", spaced)]
-    if units and piece in SHORT_UNITS and (len(piece) > 1 or spaced or _behind_unit(before)):
-        if _may_be_unit(before, rest):
-            return [Token("word", piece, spaced)]
-    if len(piece) >= 4 or lower in SMALL_WORDS or lower in SEPARATORS or lower in SCALES:
+    apart_or_long = len(piece) > 1 or spaced or _behind_unit(before)
+    if units and piece in SHORT_UNITS and apart_or_long and _may_be_unit(before, rest):
+        return [Token("word", piece, spaced)]
+    apart = spaced or not before  # e^{it} is no it
+    small = apart and (lower in SMALL_WORDS or lower in SEPARATORS)
+    if len(piece) >= 4 or small or lower in SCALES:
         return _word(piece, spaced)
     return [Token("name", letter, spaced and not at) for at, letter in enumerate(piece)]
 
@@ -234,7 +234,7 @@ def _may_be_unit(before: list[Token], rest: str) -> bool:
     behind_value = bool(before) and (
         before[-1].kind in ("num", "scale") or before[-1].text in (")", "}", "%", r"\pi")
     )
-    return behind_value and (not rest.strip() or rest.lstrip()[0] in "/^,;.)}*" + WORD)
+    return behind_value and (not rest.strip() or rest.lstrip()[0] in "/^,;.)*" + WORD)
 
 
 def _behind_unit(before: list[Token]) -> bool:

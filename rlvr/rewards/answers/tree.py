@@ -114,7 +114,14 @@ def walk(node: Node) -> Iterator[Node]:
 
 def variables(node: Node) -> frozenset[str]:
     """Names that stand for no known constant."""
-    return frozenset(n.text for n in walk(node) if isinstance(n, Name)) - CONSTANTS
+    found: set[str] = set()
+    indices: set[str] = set()
+    for part in walk(node):
+        if isinstance(part, Name):
+            found.add(part.text)
+        elif isinstance(part, Call) and part.op in ("sum", "prod"):
+            indices |= {n.text for n in part.args[1:2] if isinstance(n, Name)}
+    return frozenset(found - indices - CONSTANTS)
 
 
 def is_value(node: Node) -> bool:

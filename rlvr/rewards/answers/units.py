@@ -77,9 +77,7 @@ def _quotient(above: Unit | None, below: Unit | None, text: str) -> Unit:
 
 def _sized(kind: str, sizes: dict[str, str]) -> dict[str, tuple[str, Fraction]]:
     return {
-        name: (kind, Fraction(size))
-        for size, names in sizes.items()
-        for name in names.split(",")
+        name: (kind, Fraction(size)) for size, names in sizes.items() for name in names.split(",")
     }
 
 
@@ -123,10 +121,17 @@ _UNITS = {
     ),
     **_sized("share", {"1": "percent"}),
     **_sized("months", {"1": "month,月,个月", "12": "year,yr,año,an,jahr,年"}),
-    **_sized("angle", {"1": "degree,deg,°,grad,度", "1/60": "arcminute", "57.29577951308232": "rad,radian"}),
+    **_sized(
+        "angle",
+        {"1": "degree,deg,°,grad,度", "1/60": "arcminute", "57.29577951308232": "rad,radian"},
+    ),
     **_sized(
         "volume",
-        {"1/1000": "ml,milliliter,millilitre,毫升", "1": "l,liter,litre,litro,升", "3.785411784": "gallon,gal"},
+        {
+            "1/1000": "ml,milliliter,millilitre,毫升",
+            "1": "l,liter,litre,litro,升",
+            "3.785411784": "gallon,gal",
+        },
     ),
     **_sized("dollar", {"1": "dollar,usd,$,dólare,美元", "1/100": "cent,¢,美分"}),
     **_sized("euro", {"1": "euro,eur,€"}),
