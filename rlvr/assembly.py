@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlvr import graders
 from rlvr.cluster.cluster import Cluster
 from rlvr.cluster.placement import Ask
 from rlvr.config import ConfigError, RunConfig
@@ -18,7 +19,9 @@ from rlvr.problems.base import ProblemStream
 from rlvr.problems.stream import Without
 from rlvr.remote import Remote
 from rlvr.rewards import ported
+from rlvr.rewards.base import Shaping
 from rlvr.rewards.service import RewardService
+from rlvr.rewards.worker import check_quotas
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
 from rlvr.rollout.pool import RolloutPool
@@ -38,6 +41,9 @@ class Data:
     render: PromptRenderer
     overlong: int
     """Training problems that were left out because their prompt is too long."""
+    reward: ported.About
+    layout: str
+    """How the training rows were read; empty for problems that come from no table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class Samplers:
 
     rollouts: RolloutPool
     rewards: RewardService
+    """Judges without shaping, as evaluation wants it."""
 
 
 def read_data(run: RunConfig, model: str) -> Data:
@@ -63,9 +70,13 @@ def read_data(run: RunConfig, model: str) -> Data:
     except (OSError, ValueError) as error:
         raise ConfigError(f"model={run.model}: {error}") from error
     try:
-        ported.load(run.reward)
+        reward = ported.load(run.reward).about
     except ValueError as error:
         raise ConfigError(f"reward: {error}") from error
+    try:
+        check_quotas(reward, run.reward_service.quotas)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     problems: ProblemStream = built("problems", run.problems)
     too_long = {problem.id for problem in problems.all() if not _fits(render, problem)}
     if len(too_long) == len(problems.all()):
@@ -83,6 +94,8 @@ def read_data(run: RunConfig, model: str) -> Data:
         held_out=held_out,
         render=render,
         overlong=len(too_long),
+        reward=reward,
+        layout=getattr(problems, "layout", ""),
     )
 
 
@@ -96,11 +109,7 @@ def asks(run: RunConfig, *, learner: bool) -> list[Ask]:
         Ask(name=name, section="learner", cpus=run.learner.cpus, gpus=run.learner.gpus)
         for name in _names("learner", run.learner.workers)
     ]
-    graders = [
-        Ask(name=name, section="reward_service", cpus=0, gpus=0)
-        for name in _names("reward", run.reward_service.workers)
-    ]
-    return rollout + (ranks if learner else []) + graders
+    return rollout + (ranks if learner else []) + graders.asks(run)
 
 
 async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluster) -> Samplers:
@@ -111,17 +120,23 @@ async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluste
             tasks.create_task(_start_engine(run, model, cluster, name))
             for name in _names("rollout", run.rollout.workers)
         ]
-        graders = [
-            tasks.create_task(_start_grader(run, cluster, name, examples))
-            for name in _names("reward", run.reward_service.workers)
-        ]
+        grading = tasks.create_task(graders.start(run, cluster, examples))
     pool = RolloutPool(
         [engine.result() for engine in engines],
         sampling=sampling(run),
         seed=run.seed,
         render=data.render,
     )
-    return Samplers(rollouts=pool, rewards=RewardService([task.result() for task in graders]))
+    return Samplers(rollouts=pool, rewards=grading.result())
+
+
+def shapings(run: RunConfig) -> list[Shaping]:
+    """What changes the rewards of training, in turn.
+
+    Raises:
+        ConfigError: one refuses its settings.
+    """
+    return [built(f"shaping[{index}]", node) for index, node in enumerate(run.shaping)]
 
 
 def sampling(run: RunConfig) -> Sampling:
@@ -221,25 +236,6 @@ async def _start_engine(run: RunConfig, model: str, cluster: Cluster, name: str)
         concurrency=1024,
     )
     await worker.call("start", phase="start")
-    return worker
-
-
-async def _start_grader(
-    run: RunConfig, cluster: Cluster, name: str, examples: tuple[Problem, ...]
-) -> Remote:
-    service = run.reward_service
-    worker = await cluster.spawn(
-        name,
-        "rlvr.rewards.worker:RewardWorker",
-        {
-            "spec": run.reward,
-            "processes": service.processes,
-            "seconds": service.seconds,
-            "memory_gb": service.memory_gb,
-        },
-        concurrency=1024,
-    )
-    await worker.call("start", examples, phase="start")
     return worker
 
 

@@ -90,15 +90,40 @@ class LearnerConfig:
 @dataclass(kw_only=True)
 class RewardServiceConfig:
     workers: int = 1
-    """Ray actors that own grading processes."""
+    """Ray actors that own grading processes; 0 starts one on every node."""
     processes: int = 2
     """Grading processes per worker."""
+    quotas: dict[str, int] = field(default_factory=dict[str, int])
+    """Processes per worker that may grade for one verifier at a time, by its name; what has no
+    quota may take all."""
+    max_waiting: int = 4096
+    """Texts with one worker, waiting or being graded; what comes beyond that waits outside."""
+    cache: int = 4096
+    """Verdicts that each process remembers for texts of equal answers; 0 grades every text."""
     memory_gb: float = 2.0
     """What one process may take beyond the loaded reward (GiB); 0 sets no limit."""
     seconds: float = 5.0
     """Longest time for one verdict, from dispatch; past it the process is killed."""
     max_failure_rate: float = 0.1
-    """Share of verdicts of a step that may be ``timeout`` or ``error`` before the run stops."""
+    """Share of verdicts of a step that may be ``timeout`` or ``error`` before the run stops; from
+    half of it on the run warns."""
+
+
+@dataclass(kw_only=True)
+class GoldCheckConfig:
+    """The check of all references by the run's own reward, before a run."""
+
+    policy: str = "drop"
+    """``drop`` leaves out problems whose reference is not accepted, ``refuse`` stops the start,
+    ``off`` does not look."""
+    max_rejected: float = 0.05
+    """Share of rejected references in a set, past which the start stops under ``drop`` too."""
+    limit_seconds: float = 120.0
+    """Of looking; what was checked until then is a random sample, and the rest is trusted."""
+    processes: int = 0
+    """Grading processes; 0 takes one for each core."""
+    cache: str | None = "~/.cache/rlvr"
+    """Directory that remembers what was checked; null always checks."""
 
 
 @dataclass(kw_only=True)
@@ -191,6 +216,8 @@ class RunConfig:
     problems: Plugin = MISSING
     reward: Any = MISSING
     """A plug-in, or ``path/to/file.py:function``."""
+    shaping: list[Plugin] = field(default_factory=list[Plugin])
+    """Change the rewards of graded groups in training, one after the other."""
     filter: Plugin = MISSING
     advantage: Plugin = MISSING
     sinks: list[Plugin] = field(default_factory=list[Plugin])
@@ -198,6 +225,7 @@ class RunConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     reward_service: RewardServiceConfig = field(default_factory=RewardServiceConfig)
+    gold_check: GoldCheckConfig = field(default_factory=GoldCheckConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -31,6 +31,7 @@ ONE_OF: dict[str, tuple[object, ...]] = {
         "seq-mean-token-sum-norm",
     ),
     "rollout.dtype": ("bfloat16", "float16", "float32"),
+    "gold_check.policy": ("drop", "refuse", "off"),
     "cluster.strategy": ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
 }
 
@@ -55,10 +56,14 @@ AT_LEAST: dict[str, float] = {
     "learner.optimizer.warmup_steps": 0,
     "learner.optimizer.weight_decay": 0,
     "learner.optimizer.grad_clip": 0,
-    "reward_service.workers": 1,
+    "reward_service.workers": 0,
     "reward_service.processes": 1,
     "reward_service.memory_gb": 0,
     "reward_service.max_failure_rate": 0,
+    "reward_service.max_waiting": 1,
+    "reward_service.cache": 0,
+    "gold_check.max_rejected": 0,
+    "gold_check.processes": 0,
     "evaluation.samples": 1,
     "evaluation.every": 0,
     "weights.checksum_bytes": 0,
@@ -74,6 +79,7 @@ ABOVE_ZERO = (
     "learner.optimizer.lr",
     "learner.optimizer.eps",
     "reward_service.seconds",
+    "gold_check.limit_seconds",
     *(f"budgets.{phase.name}" for phase in fields(BudgetConfig)),
 )
 
@@ -192,6 +198,12 @@ def _ranges(run: RunConfig) -> Iterator[str]:
     if run.reward_service.max_failure_rate > 1:
         rate = run.reward_service.max_failure_rate
         yield f"reward_service.max_failure_rate={rate}: it is a share; use at most 1"
+    for name, most in run.reward_service.quotas.items():
+        if most < 1:
+            yield (
+                f"reward_service.quotas.{name}={most}: nothing of it would ever be graded; use at "
+                "least 1, or remove it"
+            )
     if run.evaluation.limit is not None and run.evaluation.limit < 1:
         yield (
             f"evaluation.limit={run.evaluation.limit}: it leaves no problem; use at least 1, or "
@@ -258,8 +270,8 @@ def _model(run: RunConfig) -> Iterator[str]:
 
 
 def _files(run: RunConfig) -> Iterator[str]:
-    if isinstance(run.reward, str):
-        yield from _reward_file(run.reward)
+    if (place := _reward_place(run)) is not None:
+        yield from _reward_file(place)
     for key, node in (("problems", run.problems), ("evaluation.problems", run.evaluation.problems)):
         path = (node or {}).get("path")
         if isinstance(path, str) and _names_a_file(path) and not Path(path).expanduser().exists():
@@ -273,6 +285,14 @@ def _files(run: RunConfig) -> Iterator[str]:
     resume = run.checkpoint.resume
     if resume not in ("auto", "never") and not Path(resume).is_dir():
         yield f"checkpoint.resume={resume}: no such directory; use auto, never or a checkpoint's"
+
+
+def _reward_place(run: RunConfig) -> str | None:
+    """The ``file.py:function`` of the reward; None where it is a plug-in."""
+    if isinstance(run.reward, dict):
+        node = cast(dict[str, Any], run.reward)
+        return None if "_target_" in node or "path" not in node else str(node["path"])
+    return run.reward if isinstance(run.reward, str) else None
 
 
 def _reward_file(reward: str) -> Iterator[str]:
@@ -294,9 +314,10 @@ def _plugins(run: RunConfig) -> Iterator[str]:
         ("filter", run.filter, ()),
         ("advantage", run.advantage, ()),
         ("learner.loss", run.learner.loss, ()),
+        *((f"shaping[{index}]", node, ()) for index, node in enumerate(run.shaping)),
         *((f"sinks[{index}]", node, SINK_ARGUMENTS) for index, node in enumerate(run.sinks)),
     ]
-    if not isinstance(run.reward, str):
+    if _reward_place(run) is None:
         nodes.append(("reward", run.reward, ()))
     if run.evaluation.problems is not None:
         nodes.append(("evaluation.problems", run.evaluation.problems, ()))

@@ -29,7 +29,7 @@ from rlvr.difficulty.base import DifficultyFilter
 from rlvr.metrics import Window
 from rlvr.problems.base import ProblemStream
 from rlvr.sinks.base import Sink
-from rlvr.step_report import advice, describe
+from rlvr.step_report import Verdicts, advice, describe
 from rlvr.types import (
     GradedGroup,
     Problem,
@@ -60,10 +60,6 @@ class Weights(Protocol):
     async def sync(self, version: WeightVersion) -> Mapping[str, float]:
         """Bring every engine to the learner's weights; return once each has confirmed them."""
         ...
-
-
-class GraderFailing(RuntimeError):
-    """So many verdicts fail that what remains is no fair sample of the model."""
 
 
 class Starved(RuntimeError):
@@ -104,6 +100,8 @@ class Loop:
     """Steps' worth of groups dropped in a row that end the run."""
     max_failure_rate: float = 1.0
     """Share of a step's verdicts that may be ``timeout`` or ``error``."""
+    grading: Callable[[], Awaitable[Metrics]] | None = None
+    """What grading did since this was last asked, such as how long verdicts took."""
     batch_seconds: float = 3600.0
     """Longest wait for a batch to fill."""
     evaluate: Callable[[int], Awaitable[Metrics]] | None = None
@@ -130,6 +128,10 @@ class Loop:
         self._window = Window()
         self._window_began = time.monotonic()
         self._starved: Counter[str] = Counter()
+        self._verdicts = Verdicts(
+            max_failure_rate=self.max_failure_rate,
+            per_step=self.problems_per_step * self.rollouts_per_problem,
+        )
 
     # -- sampling -------------------------------------------------------------------------------
 
@@ -192,8 +194,7 @@ class Loop:
     def _observe(self, draw: Draw, group: GradedGroup) -> None:
         self._window.total("perf/tokens", group.tokens)
         self._window.total("perf/samples", len(group.rollouts_G) + len(group.ungraded))
-        for verdict in (*group.verdicts_G, *group.ungraded):
-            self._window.total(f"rewards/{verdict.outcome}")
+        self._verdicts.add(group, self._window)
         if len(group.rollouts_G) < self.min_graded:
             self._drop(draw.problem, "ungraded")
             return
@@ -239,6 +240,7 @@ class Loop:
 
         Raises:
             Starved: the filter or the grader let nothing through.
+            GraderFailing: too many verdicts were ``timeout`` or ``error``.
             TimeoutError: a batch did not fill within ``batch_seconds``.
         """
         self._window_began = time.monotonic()
@@ -317,6 +319,8 @@ class Loop:
             "loop/ready": float(len(self._ready)),
         }
         metrics |= self._take_window(time.monotonic() - began)
+        if self.grading is not None:
+            metrics |= await self.grading()
         if self.evaluate is not None:
             metrics |= await self.evaluate(self.step)
         if self.save is not None:
@@ -337,16 +341,8 @@ class Loop:
     def _take_window(self, seconds: float) -> Metrics:
         """What was sampled since the last step, kept and dropped alike."""
         metrics = {"perf/tokens": 0.0, "perf/samples": 0.0} | self._window.drain()
-        samples = int(metrics["perf/samples"])
-        failed = int(metrics.get("rewards/timeout", 0) + metrics.get("rewards/error", 0))
-        if failed > self.max_failure_rate * samples:
-            raise GraderFailing(
-                f"step {self.step}: {failed} of {samples} verdicts were timeouts or "
-                f"errors, more than reward_service.max_failure_rate={self.max_failure_rate:g}. "
-                "Look at the reward workers' logs, then mend the reward or give it more time "
-                "(reward_service.seconds)"
-            )
-        self.totals["samples"] += samples
+        metrics |= self._verdicts.take(self.step)
+        self.totals["samples"] += int(metrics["perf/samples"])
         self.totals["tokens"] += int(metrics["perf/tokens"])
         # Not of the step: what was sampled during an evaluation before it is in this window, too.
         now = time.monotonic()

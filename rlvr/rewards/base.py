@@ -21,6 +21,7 @@ class Reward(Protocol):
         ``key(problem, text) -> str | None``
             what of the text its verdict rests on, such as the extracted answer: texts of equal
             keys get the verdict of the first from a cache; None where it must look each time
+        ``dress(text) -> str``             for one that judges form alone: the text in that form
         ``routes: Mapping[str, str]``      ``Problem.source`` -> name of what judges it
     """
 

@@ -6,74 +6,52 @@ the import of a computer-algebra system. It stays single-threaded, as forking de
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
-import pickle
 import resource
-import signal
+import select
 import socket
-import struct
 import sys
 import time
 import traceback
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from rlvr.rewards.cache import Key, VerdictCache, columns_of
+from rlvr.rewards.descendants import (
+    adopt_orphans,
+    children,
+    die_with_parent,
+    hurry,
+    kill_trees,
+)
 from rlvr.rewards.ported import Loaded, load
 from rlvr.rewards.styles import RewardSpecError
+from rlvr.rewards.wire import Limits, Order, Reply, Request, receive, send
 from rlvr.types import Outcome, Problem, Verdict
 
-_HEADER = struct.Struct("!Q")
-_PR_SET_PDEATHSIG = 1
+T = TypeVar("T")
+
 MAX_DETAIL = 2000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the template is to do: kill a fork, make a new one, or both."""
-
-    kill: int | None
-    memory: int | None
-    """Bytes that a new fork may take beyond what the template holds; 0 for no limit, None for
-    no new fork. The new fork's socket follows the order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A fork's answer."""
-
-    value: Verdict | str | None
-    spent: bool
-    """It has used up most of its memory and wants to be replaced."""
-
-
-def send(pipe: socket.socket, message: Any, *, deadline: float | None = None) -> None:
-    """Send one message.
-
-    Raises:
-        TimeoutError: not taken by ``deadline`` (monotonic seconds).
-        OSError: the other side is gone.
-    """
-    payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    _limit(pipe, deadline)
-    pipe.sendall(_HEADER.pack(len(payload)) + payload)
-
-
-def receive(pipe: socket.socket, *, deadline: float | None = None) -> Any:
-    """The next message.
-
-    Raises:
-        TimeoutError: not complete by ``deadline`` (monotonic seconds).
-        EOFError: the other side is gone.
-    """
-    (size,) = _HEADER.unpack(_exactly(pipe, _HEADER.size, deadline))
-    return pickle.loads(_exactly(pipe, size, deadline))
+_MOST_CHILDREN = 64
+"""Processes that a reward may leave behind, dead or alive, before its fork is replaced."""
+_MANY = 16
+"""Processes found at once that may be multiplying."""
+_TIDY_SECONDS = 0.01
+"""Between attempts to find and kill what is left of dead forks."""
+_LOOK_SECONDS = 0.2
+"""Between looks for forks that died by themselves: what they leave may hold their end of the
+socket, so that their owner does not notice."""
+_LAST_SECONDS = 60.0
+"""For all of these, when the owner has gone."""
 
 
 def template(descriptor: int) -> None:
     """Load the reward that the first message names, then fork on order until the owner is gone."""
     owner = socket.socket(fileno=descriptor)
-    _die_with_parent()  # a hanging import is not watching the socket
+    die_with_parent()  # a hanging import is not watching the socket
     spec: Any = receive(owner)
     try:
         reward = load(spec)
@@ -85,18 +63,65 @@ def template(descriptor: int) -> None:
         return
     _warm()
     # From here the socket tells; the signal would come when the thread that began this one ends.
-    _die_with_parent(0)
+    die_with_parent(0)
+    adopt_orphans()
+    forks = _Forks(reward)
     send(owner, reward.about)
-    while True:
-        try:
-            order: Order = receive(owner)
-        except EOFError:
-            return
+    try:
+        while True:
+            seconds = _TIDY_SECONDS if forks.untidy else _LOOK_SECONDS
+            if select.select([owner], [], [], seconds)[0]:
+                forks.obey(receive(owner), owner)
+            else:
+                forks.tidy()
+    except (EOFError, OSError):
+        forks.end_all()
+
+
+class _Forks:
+    """The template's copies, and what is left of those that died."""
+
+    def __init__(self, reward: Loaded) -> None:
+        self._reward = reward
+        self._alive: set[int] = set()
+        self._own = set(children(os.getpid()))
+        """What loading the reward has started: it belongs to the template, as does its end."""
+        self.untidy = False
+        """Some that were killed, or that dead forks have left, may still be there."""
+
+    def obey(self, order: Order, owner: socket.socket) -> None:
         if order.kill is not None:
-            _kill(order.kill)
-        if order.memory is not None:
+            self._end([order.kill])
+        if order.fork is not None:
             _, descriptors, _, _ = socket.recv_fds(owner, 1, 1)
-            send(owner, _fork(owner, socket.socket(fileno=descriptors[0]), reward, order.memory))
+            pid = _fork(owner, socket.socket(fileno=descriptors[0]), self._reward, order.fork)
+            self._alive.add(pid)
+            send(owner, pid)
+
+    def tidy(self) -> None:
+        """Reap the dead, and kill the children that no living fork accounts for: orphans."""
+        with suppress(ChildProcessError):
+            while (dead := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                self._alive.discard(dead)
+        orphans = set(children(os.getpid())) - self._alive - self._own
+        found = kill_trees(orphans)
+        hurry(found > _MANY)
+        self.untidy = bool(orphans)
+
+    def end_all(self) -> None:
+        self._own.clear()
+        self._end(list(self._alive))
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self.untidy and time.monotonic() < deadline:
+            self.tidy()
+            time.sleep(_TIDY_SECONDS)
+
+    def _end(self, forks: Sequence[int]) -> None:
+        # One that is not alive has been reaped, and its pid may be another's by now.
+        ended = self._alive & set(forks)
+        self._alive -= ended
+        hurry(kill_trees(ended) > _MANY)
+        self.untidy = True
 
 
 def _warm() -> None:
@@ -106,19 +131,20 @@ def _warm() -> None:
         symbolic.warm()
 
 
-def _fork(owner: socket.socket, pipe: socket.socket, reward: Loaded, memory: int) -> int:
+def _fork(owner: socket.socket, pipe: socket.socket, reward: Loaded, limits: Limits) -> int:
     template_pid = os.getpid()
     child = os.fork()
     if child:
         pipe.close()
         return child
     try:
-        os.setpgid(0, 0)  # so that what it starts can be killed with it
-        _die_with_parent()
+        os.setpgid(0, 0)
+        die_with_parent()
+        adopt_orphans()
         if os.getppid() == template_pid:
             owner.close()
-            _limit_memory(memory)
-            _serve(pipe, reward, memory)
+            _limit_memory(limits.memory)
+            _serve(pipe, reward, limits)
     except (EOFError, OSError):
         pass  # its owner has gone or has closed it
     finally:
@@ -126,29 +152,93 @@ def _fork(owner: socket.socket, pipe: socket.socket, reward: Loaded, memory: int
         os._exit(0)
 
 
-def _serve(pipe: socket.socket, reward: Loaded, memory: int) -> None:
+def _serve(pipe: socket.socket, reward: Loaded, limits: Limits) -> None:
     start = _resident()
+    cache = VerdictCache(limits.cache)
     while True:
-        problem, text = receive(pipe)
-        value = reward.example(problem.answer) if text is None else _grade(reward, problem, text)
-        # Caches grow for ever, and a MemoryError inside sympy would pass for "not equal".
-        spent = bool(memory) and _resident() - start > memory // 2
-        send(pipe, Reply(value=value, spent=spent))
+        request: Request = receive(pipe)
+        crowded = len(children(os.getpid())) > _MOST_CHILDREN
+        for reply in _replies(reward, request, cache):
+            # Caches grow for ever, and a MemoryError inside sympy would pass for "not equal".
+            full = bool(limits.memory) and _resident() - start > limits.memory // 2
+            send(pipe, replace(reply, spent=full or crowded))
 
 
-def _grade(reward: Loaded, problem: Problem, text: str) -> Verdict:
+def _replies(reward: Loaded, request: Request, cache: VerdictCache) -> Iterator[Reply]:
+    problem, texts = request.problem, request.texts
+    if texts is None:
+        yield Reply(value=reward.example(problem.answer))
+    elif reward.about.batched:
+        yield Reply(value=_attempt(reward, problem, texts))
+    else:
+        for text in texts:
+            yield _look_up_or_grade(reward, problem, text, cache)
+
+
+def _look_up_or_grade(reward: Loaded, problem: Problem, text: str, cache: VerdictCache) -> Reply:
+    key = _guarded(reward, lambda: _key(reward, problem, text)) if cache.entries else None
+    if isinstance(key, Verdict):
+        return Reply(value=(key,))
+    if key is None:
+        return Reply(value=_attempt(reward, problem, (text,)))
+    if (known := cache.get(key)) is not None:
+        return Reply(value=(known,), cached=1)
+    (verdict,) = graded = _attempt(reward, problem, (text,))
+    cache.put(key, verdict)
+    return Reply(value=graded)
+
+
+def _key(reward: Loaded, problem: Problem, text: str) -> Key | None:
+    extracted = reward.key(problem, text)
+    if extracted is None:
+        return None
+    name = reward.about.routes.get(problem.source, reward.about.name)
+    columns = columns_of(problem)
+    return Key(verifier=name, gold=problem.answer, columns=columns, extracted=extracted)
+
+
+def _attempt(reward: Loaded, problem: Problem, texts: Sequence[str]) -> tuple[Verdict, ...]:
+    verdicts = _guarded(reward, lambda: _sound(reward.grade(problem, texts), len(texts)))
+    return (verdicts,) * len(texts) if isinstance(verdicts, Verdict) else verdicts
+
+
+def _guarded(reward: Loaded, call: Callable[[], T]) -> T | Verdict:
+    """What the call returns, or the verdict that it raised something."""
     try:
-        return reward(problem, text)
+        return call()
     except (Exception, SystemExit) as e:
         last = traceback.format_exception_only(e)[-1].strip()
         where = traceback.extract_tb(e.__traceback__)[-1]
-        detail = f"{last} ({where.filename}:{where.lineno})"
         return Verdict(
             outcome=Outcome.ERROR,
             reward=None,
-            detail=detail[:MAX_DETAIL],
+            detail=f"{last} ({where.filename}:{where.lineno})"[:MAX_DETAIL],
             verifier=reward.about.name,
         )
+
+
+def _sound(verdicts: Sequence[Verdict], texts: int) -> tuple[Verdict, ...]:
+    """What a reward returned, if it can cross to the owner and train."""
+    if len(verdicts) != texts:
+        raise TypeError(f"the reward returned {len(verdicts)} verdicts for {texts} texts")
+    for verdict in verdicts:
+        # The owner has not loaded the reward's modules, so it can unpickle no class of theirs.
+        if type(verdict) is not Verdict or type(verdict.extracted) not in (str, type(None)):
+            kind = type(getattr(verdict, "extracted", verdict)).__name__
+            raise TypeError(
+                f"the reward returned a {kind}; it is to return a Verdict of plain values"
+            )
+        if verdict.reward is not None and not math.isfinite(verdict.reward):
+            raise ValueError(f"the reward is {verdict.reward}; it has to be a finite number")
+    return tuple(_plain(verdict) for verdict in verdicts)
+
+
+def _plain(verdict: Verdict) -> Verdict:
+    if type(verdict.reward) in (float, type(None)) and not verdict.parts:
+        return verdict
+    reward = None if verdict.reward is None else float(verdict.reward)
+    parts = {str(name): float(value) for name, value in verdict.parts.items()}
+    return replace(verdict, reward=reward, parts=parts)
 
 
 def _limit_memory(memory: int) -> None:
@@ -161,37 +251,3 @@ def _limit_memory(memory: int) -> None:
 
 def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _die_with_parent(number: int = signal.SIGKILL) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-
-
-def _kill(pid: int) -> None:
-    """End a fork and all that it started. Only here is it reaped, so its pid is still its own."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    os.waitpid(pid, 0)
-
-
-def _limit(pipe: socket.socket, deadline: float | None) -> None:
-    if deadline is None:
-        pipe.settimeout(None)
-    elif (left := deadline - time.monotonic()) > 0:
-        pipe.settimeout(left)
-    else:
-        raise TimeoutError("the deadline has passed")
-
-
-def _exactly(pipe: socket.socket, size: int, deadline: float | None) -> bytes:
-    pieces = bytearray()
-    while len(pieces) < size:
-        _limit(pipe, deadline)
-        piece = pipe.recv(min(size - len(pieces), 1 << 20))
-        if not piece:
-            raise EOFError("the other side is gone")
-        pieces += piece
-    return bytes(pieces)

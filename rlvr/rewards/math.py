@@ -25,6 +25,7 @@ from rlvr.rewards.answers.clean import WORD
 from rlvr.rewards.answers.extract import Form
 from rlvr.rewards.answers.reading import Reading, decimal_comma, is_ambiguous, read
 from rlvr.rewards.answers.tree import Group, walk
+from rlvr.rewards.answers.values import can_be_evaluated
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "math@2"
@@ -161,7 +162,7 @@ def readable(gold: str) -> bool:
         return False
     found = read(gold)
     if found.tree is not None:
-        return compare.can_be_evaluated(found.tree)
+        return can_be_evaluated(found.tree)
     if found.has_prose and found.words:
         return True
     return bool(_IN_BASE.fullmatch(found.spelled))

@@ -1,28 +1,40 @@
-"""Calling conventions of reward functions, and what their results mean.
+"""Calling conventions of reward functions: how each is told, and what it is called with.
 
-native     f(problem, text)                                            one result
-verl       f(data_source, solution_str, ground_truth, extra_info)      one result
-TRL        f(completions, prompts, **columns)                          a list of results
-OpenRLHF   f(queries, prompts, labels)                                 a list of results
+native           f(problem, text)                                                     one result
+verl             f(data_source, solution_str, ground_truth, extra_info)               one result
+verl-batch       f(data_sources, solution_strs, ground_truths, extra_infos)           a list
+OpenRLHF         f(queries, prompts, labels)                                          a list
+AReaL            f(prompt, completions, prompt_ids, completion_ids, **columns)        one result
+slime            f(args, sample)                                                      one result
+verifiers        f(prompt, completion, answer, state, info, task, parser, **columns)  one result
+verifiers-group  f(prompts, completions, answers, states, infos, tasks)               a list
+TRL              f(prompts, completions, **columns)                                   a list
+TRL-chat         the same, of a function that looks for ``["content"]`` itself        a list
+
+A list has one result per completion, all of one problem. What results mean: ``results``.
 """
 
 from __future__ import annotations
 
-import asyncio
+import dis
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
+from functools import partial
+from itertools import pairwise
+from types import CodeType
 from typing import Any, cast
 
-from rlvr.rewards.base import Reward
-from rlvr.types import Outcome, Problem, Verdict
+from rlvr.rewards import arguments
+from rlvr.rewards.arguments import Arguments
+from rlvr.types import Problem
 
-CORRECT_FROM = 1.0
-"""A bare number from here on counts as a correct answer in pass rates; it trains as it is."""
-
-Columns = Mapping[str, Any]
+TOKENS = frozenset(
+    {"prompt_ids", "completion_ids", "completion_mask", "input_tokens", "output_tokens"}
+)
+"""Of these a reward of texts knows nothing, though other frameworks pass them."""
+LOGS = frozenset({"log_extra", "log_metric"})
+"""TRL's ways to log; given when the function is called."""
 
 
 class RewardSpecError(ValueError):
@@ -35,213 +47,204 @@ class Style:
 
     name: str
     signature: str
-    marks: frozenset[str]
-    """Parameters that tell it from the others."""
-    arguments: Callable[[Problem, str], dict[str, Any]]
-    takes_columns: bool
+    marks: tuple[frozenset[str], ...]
+    """Parameters that tell it from those after it in ``STYLES``: all of any one set."""
+    reads: str = ""
+    """A key that its body must look up, too."""
+    arguments: Callable[[Problem, Sequence[str]], Arguments]
+    """What is passed for these completions; one completion where it is not ``batched``."""
+    batched: bool = False
+    """One call takes all completions of a problem and returns a list."""
+    takes_columns: bool = False
     """Its other parameters are columns of the problem."""
-    returns_list: bool
+    logs: bool = False
+    """It may ask for ``LOGS``."""
+    unknown: frozenset[str] = TOKENS
+    """What its own framework passes and this one cannot."""
 
 
-def _native(problem: Problem, text: str) -> dict[str, Any]:
-    return {"problem": problem, "text": text}
+def recognise(
+    function: Callable[..., Any], name: str, style: str = "", *, given: Collection[str] = ()
+) -> Style:
+    """The convention named ``style``, or else the one that a function's parameters follow.
+
+    ``given`` are parameters that the caller passes beside the convention's own.
+
+    Raises:
+        RewardSpecError: none, or it asks for more than its convention passes here.
+    """
+    parameters = inspect.signature(function).parameters
+    found = named(style, name) if style else _told(function)
+    if found is None:
+        known = "; ".join(f"{style.name}: {style.signature}" for style in STYLES)
+        raise RewardSpecError(
+            f"reward={name}: its parameters ({', '.join(parameters)}) follow no known convention. "
+            f"Name them as in one of these, or set reward.style: {known}"
+        )
+    passed = set(found.arguments(Problem(id="", prompt="", answer=""), [""]))
+    missing = required(function) - passed - set(given) - (LOGS if found.logs else set())
+    if unknown := sorted(n for n in missing & found.unknown if _reads(function, n)):
+        raise RewardSpecError(
+            f"reward={name}: it reads {', '.join(unknown)}, which {found.name} passes and a reward "
+            "of texts does not know here. Work from the text, or shape the reward by tokens after "
+            "grading (rlvr.rewards.base.Shaping)"
+        )
+    if not found.takes_columns and (other := sorted(missing - found.unknown)):
+        raise RewardSpecError(
+            f"reward={name}: {found.name} passes no parameter {', '.join(other)}. Give it a "
+            f"default, a value in reward.kwargs, or remove it; what is passed: {found.signature}"
+        )
+    return found
 
 
-def _verl(problem: Problem, text: str) -> dict[str, Any]:
+def named(style: str, name: str) -> Style:
+    """The convention of that name, in upper or lower case.
+
+    Raises:
+        RewardSpecError: there is none.
+    """
+    for known in STYLES:
+        if known.name.lower() == style.lower().replace("_", "-"):
+            return known
+    names = ", ".join(known.name for known in STYLES)
+    raise RewardSpecError(f"reward={name}: style={style!r} is not known; use one of {names}")
+
+
+def required(function: Callable[..., Any]) -> set[str]:
+    """Parameters that a call has to give."""
     return {
-        "data_source": problem.source,
-        "solution_str": text,
-        "ground_truth": problem.answer,
-        "extra_info": dict(problem.extra),
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     }
 
 
-def _trl(problem: Problem, text: str) -> dict[str, Any]:
-    """A batch of one. A chat prompt makes the completion a chat too, as in TRL."""
-    columns = {"answer": problem.answer, "source": problem.source, "id": problem.id}
-    columns |= dict(problem.extra)
-    prompt: Any = problem.prompt
-    completion: Any = text
-    if not isinstance(prompt, str):
-        prompt = [{"role": turn.role, "content": turn.content} for turn in prompt]
-        completion = [{"role": "assistant", "content": text}]
-    return {name: [value] for name, value in columns.items()} | {
-        "prompts": [prompt],
-        "completions": [completion],
-    }
+def _told(function: Callable[..., Any]) -> Style | None:
+    parameters = set(inspect.signature(function).parameters)
+    for style in STYLES:
+        told = any(marks <= parameters for marks in style.marks)
+        if told and (not style.reads or _looks_up(_code(function), style.reads)):
+            return style
+    return None
 
 
-def _openrlhf(problem: Problem, text: str) -> dict[str, Any]:
-    prompt = problem.prompt
-    plain = prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
-    return {"queries": [plain + text], "prompts": [plain], "labels": [problem.answer]}
+def _code(function: Callable[..., Any]) -> CodeType | None:
+    """The function's own body; None where it cannot be seen."""
+    while isinstance(function, partial):
+        function = cast(Callable[..., Any], function.func)
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
+def _reads(function: Callable[..., Any], parameter: str) -> bool:
+    """Whether the function's body looks at a parameter; true where its body cannot be seen."""
+    code = _code(function)
+    return code is None or any(
+        parameter in (step.argval if isinstance(step.argval, tuple) else (step.argval,))
+        for step in dis.get_instructions(code)
+        if "LOAD_FAST" in step.opname or step.opname in _CLOSURES
+    )
+
+
+def _looks_up(code: CodeType | None, key: str) -> bool:
+    """Whether a body, or one inside it, has ``[key]``."""
+    if code is None:
+        return False
+    steps = list(dis.get_instructions(code))
+    return any(
+        step.opname == "LOAD_CONST"
+        and step.argval == key
+        and (after.opname == "BINARY_SUBSCR" or after.argrepr == "[]")
+        for step, after in pairwise(steps)
+    ) or any(_looks_up(inner, key) for inner in code.co_consts if isinstance(inner, CodeType))
+
+
+_CLOSURES = frozenset({"LOAD_DEREF", "LOAD_CLOSURE", "MAKE_CELL"})
+
+
+def _any(*marks: str) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(names.split()) for names in marks)
 
 
 STYLES = (
     Style(
         name="native",
         signature="f(problem, text)",
-        marks=frozenset({"problem", "text"}),
-        arguments=_native,
-        takes_columns=False,
-        returns_list=False,
+        marks=_any("problem text"),
+        arguments=arguments.native,
     ),
     Style(
         name="verl",
         signature="compute_score(data_source, solution_str, ground_truth, extra_info)",
-        marks=frozenset({"solution_str", "ground_truth"}),
-        arguments=_verl,
-        takes_columns=False,
-        returns_list=False,
+        marks=_any("solution_str", "predict_str ground_truth", "model_output ground_truth"),
+        arguments=arguments.verl,
     ),
     Style(
-        name="TRL",
-        signature="f(completions, **columns)",
-        marks=frozenset({"completions"}),
-        arguments=_trl,
-        takes_columns=True,
-        returns_list=True,
+        name="verl-batch",
+        signature="compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos)",
+        marks=_any("solution_strs"),
+        arguments=arguments.verl_batch,
+        batched=True,
     ),
     Style(
         name="OpenRLHF",
         signature="reward_func(queries, prompts, labels)",
-        marks=frozenset({"queries", "labels"}),
-        arguments=_openrlhf,
-        takes_columns=False,
-        returns_list=True,
+        marks=_any("queries prompts", "queries labels"),
+        arguments=arguments.openrlhf,
+        batched=True,
+    ),
+    Style(
+        name="AReaL",
+        signature="f(prompt, completions, prompt_ids, completion_ids, **columns)",
+        marks=_any(
+            "prompt completions",
+            "prompt_ids completion_ids",
+            "prompt_str completion_str",
+            "result answer",
+        ),
+        arguments=arguments.areal,
+        takes_columns=True,
+    ),
+    Style(
+        name="slime",
+        signature="f(args, sample)",
+        marks=_any("args sample"),
+        arguments=arguments.slime,
+    ),
+    Style(
+        name="verifiers",
+        signature="f(prompt, completion, answer, state, info, task, parser, **columns)",
+        marks=_any("completion"),
+        arguments=arguments.verifiers,
+        takes_columns=True,
+        unknown=TOKENS | {"parser"},
+    ),
+    Style(
+        name="verifiers-group",
+        signature="f(prompts, completions, answers, states, infos, tasks)",
+        marks=_any("states", "completions infos", "completions answers"),
+        arguments=arguments.verifiers_group,
+        batched=True,
+        unknown=TOKENS | {"parser"},
+    ),
+    Style(
+        name="TRL-chat",
+        signature="f(prompts, completions, **columns), completions as chats",
+        marks=_any("completions"),
+        reads="content",
+        arguments=arguments.trl_chat,
+        batched=True,
+        takes_columns=True,
+        logs=True,
+        unknown=TOKENS | {"trainer_state", "environments"},
+    ),
+    Style(
+        name="TRL",
+        signature="f(prompts, completions, **columns)",
+        marks=_any("completions", "completion_ids"),
+        arguments=arguments.trl,
+        batched=True,
+        takes_columns=True,
+        logs=True,
+        unknown=TOKENS | {"trainer_state", "environments"},
     ),
 )
-
-
-def recognise(function: Callable[..., Any], name: str) -> Style:
-    """The convention that a function's parameters follow.
-
-    Raises:
-        RewardSpecError: none, or it asks for more than its convention passes.
-    """
-    parameters = inspect.signature(function).parameters
-    style = next((style for style in STYLES if style.marks <= set(parameters)), None)
-    if style is None:
-        known = "; ".join(f"{style.name}: {style.signature}" for style in STYLES)
-        raise RewardSpecError(
-            f"reward={name}: its parameters ({', '.join(parameters)}) follow no known convention. "
-            f"Name them as in one of these: {known}"
-        )
-    required = {
-        parameter.name
-        for parameter in parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    }
-    unknown = required - set(style.arguments(Problem(id="", prompt="", answer=""), ""))
-    if unknown and not style.takes_columns:
-        raise RewardSpecError(
-            f"reward={name}: {style.name} passes no parameter {', '.join(sorted(unknown))}. Give "
-            f"it a default or remove it; what is passed: {style.signature}"
-        )
-    return style
-
-
-def adapt(function: Callable[..., Any], style: Style, name: str) -> Reward:
-    """A reward that calls a function by its convention. Coroutines are run to their end."""
-    parameters = inspect.signature(function).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-    def reward(problem: Problem, text: str) -> Verdict:
-        passed = style.arguments(problem, text)
-        if style.takes_columns:
-            _require_columns(parameters, passed, name)
-        result = function(**{k: v for k, v in passed.items() if takes_all or k in parameters})
-        if inspect.isawaitable(result):
-            result = asyncio.run(_wait(result))
-        return verdict(_only(result, name) if style.returns_list else result, name)
-
-    return reward
-
-
-def verdict(result: Any, name: str) -> Verdict:
-    """What a reward function's result means: a verdict, a number, a bool, None for "does not
-    apply", or verl's mapping with a ``score``, whose other numbers are logged.
-
-    Raises:
-        TypeError: it is none of these.
-        ValueError: its number is not finite.
-    """
-    if isinstance(result, Verdict):
-        if result.reward is not None:
-            _finite(result.reward, name)
-        return result
-    if result is None:
-        return Verdict(outcome=Outcome.ABSTAIN, reward=None, verifier=name)
-    parts: dict[str, float] = {}
-    correct: Any = None
-    if isinstance(result, Mapping):
-        numbers = cast(Mapping[str, Any], result)
-        if "score" not in numbers:
-            raise TypeError(
-                f"{name} returned a mapping with the keys {', '.join(map(str, numbers))}; the "
-                "reward is read from the key 'score'"
-            )
-        parts = {k: float(v) for k, v in numbers.items() if k != "score" and isinstance(v, Real)}
-        correct, result = numbers.get("acc"), numbers["score"]
-    reward = _finite(result, name)
-    right = reward >= CORRECT_FROM if correct is None else bool(correct)
-    return Verdict(
-        outcome=Outcome.CORRECT if right else Outcome.WRONG,
-        reward=reward,
-        parts=parts,
-        verifier=name,
-    )
-
-
-def _finite(result: Any, name: str) -> float:
-    number = result.item() if hasattr(result, "item") else result
-    if not isinstance(number, Real):
-        raise TypeError(
-            f"{name} returned {result!r:.100} of type {type(result).__name__}; return a number, a "
-            "bool, a Verdict, or None where the reward does not apply"
-        )
-    if not isfinite(number):
-        raise ValueError(f"{name} returned {number}; a reward is a finite number")
-    return float(number)
-
-
-def _only(result: Any, name: str) -> Any:
-    """The single entry of a batched function's result."""
-    if isinstance(result, Mapping):
-        batch = cast(Mapping[str, Any], result)
-        result = batch.get("rewards", batch.get("scores"))
-    if hasattr(result, "tolist"):
-        result = result.tolist()
-    if not isinstance(result, Sequence) or isinstance(result, str):
-        raise TypeError(
-            f"{name} returned {result!r:.100}; a function of batches returns a list with one "
-            "number per completion"
-        )
-    entries = cast(Sequence[Any], result)
-    if len(entries) != 1:
-        raise ValueError(
-            f"{name} returned {len(entries)} rewards for 1 completion; return one per completion"
-        )
-    return entries[0]
-
-
-def _require_columns(
-    parameters: Mapping[str, inspect.Parameter], passed: Columns, name: str
-) -> None:
-    missing = [
-        p.name
-        for p in parameters.values()
-        if p.default is p.empty
-        and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        and p.name not in passed
-    ]
-    if missing:
-        raise KeyError(
-            f"{name} asks for the column {', '.join(missing)}, and the problem has "
-            f"{', '.join(passed)}; rename the parameter or keep the column in Problem.extra"
-        )
-
-
-async def _wait(result: Awaitable[Any]) -> Any:
-    return await result

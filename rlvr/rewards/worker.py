@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from queue import SimpleQueue
+from typing import TypeVar
 
 from rlvr.rewards.jail import Jail, Template
 from rlvr.rewards.ported import About
+from rlvr.rewards.self_test import WRONG, self_test
+from rlvr.rewards.workload import Workload
 from rlvr.types import Outcome, Problem, Verdict
+
+T = TypeVar("T")
 
 _TEXTS_PER_DISPATCH = 16
 """Texts that one process takes at a time: few enough that a slow one holds up few others."""
-_WRONG = "-31415926"
-"""An answer that no data set has."""
 
 
-class SelfTestError(RuntimeError):
-    """The reward refuses a right answer, accepts a wrong one, or fails."""
+def check_quotas(about: About, quotas: Iterable[str]) -> None:
+    """Refuse quotas for verifiers that the reward does not have.
+
+    Raises:
+        ValueError: names them and those that it has.
+    """
+    known = {about.name, *about.routes.values()}
+    for name in quotas:
+        if name not in known:
+            raise ValueError(
+                f"reward_service.quotas.{name}: the reward has no verifier of that name; it has "
+                f"{', '.join(sorted(known))}"
+            )
 
 
 class RewardWorker:
@@ -35,11 +48,15 @@ class RewardWorker:
         processes: int = 2,
         seconds: float = 5.0,
         memory_gb: float = 2.0,
+        cache: int = 4096,
+        quotas: Mapping[str, int] | None = None,
         start_seconds: float = 60.0,
     ) -> None:
         """``seconds`` bounds one verdict from its dispatch to a process; waiting is not counted.
 
         ``memory_gb`` bounds what one process takes beyond the loaded reward; 0 sets no limit.
+        ``cache`` is how many verdicts each process remembers. ``quotas`` bounds the processes that
+        grade for one verifier at a time, by its name.
         """
         if processes < 1 or seconds <= 0:
             raise ValueError(
@@ -50,6 +67,8 @@ class RewardWorker:
         self._processes = processes
         self._seconds = seconds
         self._memory_gb = memory_gb
+        self._cache = cache
+        self._quotas = {name: asyncio.Semaphore(most) for name, most in (quotas or {}).items()}
         self._start_seconds = start_seconds
         self._template: Template | None = None
         self._jails: list[Jail] = []
@@ -57,21 +76,26 @@ class RewardWorker:
         self._slots = asyncio.Semaphore(processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="grade")
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-        self._latency = Reservoir(1000)
-        self._queue_seconds = 0.0
+        self._forget()
 
     async def start(self, problems: Sequence[Problem] = ()) -> About:
         """Load the reward, spawn the processes and test them on ``problems``.
 
         Raises:
             JailError: the reward cannot be loaded; says why.
-            SelfTestError: see ``self_test``.
+            SelfTestError: it judges known answers wrongly; see ``self_test``.
+            ValueError: a quota names no verifier of the reward.
         """
         about = await asyncio.get_running_loop().run_in_executor(self._threads, self._spawn)
-        await self.self_test(problems)
-        self._counts.clear()
+        check_quotas(about, self._quotas)
+        await self_test(self, problems)
+        self._forget()
         return about
+
+    @property
+    def maximum(self) -> float | None:
+        """The reward of a right answer; None where only its author knows."""
+        return self._about().maximum
 
     async def grade(self, problem: Problem, texts: Sequence[str]) -> list[Verdict]:
         """One verdict per text, in order. Calls may overlap and share the processes.
@@ -79,57 +103,52 @@ class RewardWorker:
         Raises:
             JailError: a grading process could not be replaced.
         """
-        share = -(-len(texts) // self._processes)
-        size = max(1, min(_TEXTS_PER_DISPATCH, share))
-        dispatches = [texts[i : i + size] for i in range(0, len(texts), size)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._dispatch(problem, some)) for some in dispatches]
+        size = min(_TEXTS_PER_DISPATCH, -(-len(texts) // self._processes))
+        if self._about().batched:
+            size = len(texts)
+        dispatches = [texts[i : i + size] for i in range(0, len(texts), max(1, size))]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._dispatch(problem, some)) for some in dispatches]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return [verdict for task in tasks for verdict in task.result()]
 
-    async def self_test(self, problems: Sequence[Problem]) -> None:
-        """Grade known answers through the very same processes.
+    async def examples(self, problem: Problem) -> tuple[str | None, str]:
+        """Texts that give the reference (None where the reward does not say how) and ``WRONG``."""
 
-        Where the reward says how a right answer looks (``example``), the reference itself must be
-        correct and earn the maximum, and neither an empty text nor another answer may be correct.
-        Of other rewards only a verdict is asked.
+        def ask(jail: Jail) -> tuple[str | None, str]:
+            return jail.example(problem.answer), jail.example(WRONG) or WRONG
 
-        Raises:
-            SelfTestError: names the problem, its reference, the verdict and the remedy.
-        """
-        for problem in problems:
-            right, wrong = await self._examples(problem)
-            verdicts = await self.grade(
-                problem, [right or f"\\boxed{{{problem.answer}}}", wrong, ""]
-            )
-            for verdict in verdicts:
-                if verdict.outcome in (Outcome.ERROR, Outcome.TIMEOUT):
-                    raise SelfTestError(
-                        _complaint(problem, verdict, "the reward failed", _FIX_CODE)
-                    )
-            if right is None:
-                continue
-            first, maximum = verdicts[0], self._loaded().about.maximum
-            if first.outcome is not Outcome.CORRECT or first.reward != (maximum or first.reward):
-                what = f"the reference itself, given as {right!r}, is not accepted"
-                raise SelfTestError(_complaint(problem, first, what, _FIX_DATA))
-            for verdict in verdicts[1:]:
-                if verdict.outcome is Outcome.CORRECT:
-                    what = "a wrong answer is accepted"
-                    raise SelfTestError(_complaint(problem, verdict, what, _FIX_CODE))
+        async with self._slots:
+            return await self._in_a_process(ask)
+
+    def take_workload(self) -> Workload:
+        """What was done since this was last asked."""
+        with self._lock:
+            taken, now = self._lately, time.monotonic()
+            taken.capacity_seconds = self._processes * (now - self._since)
+            (killed, died), (killed_before, died_before) = self._ends(), self._ended
+            taken.killed, taken.died = killed - killed_before, died - died_before
+            self._lately, self._since, self._ended = Workload(), now, (killed, died)
+            return taken
 
     def stats(self) -> dict[str, float]:
-        """Counts since the start, seconds of the latest thousand verdicts or so, and the share of
+        """Counts since the start, seconds of an even sample of all verdicts, and the share of
         processes at work now."""
         with self._lock:
+            total, (killed, died) = self._total, self._ends()
             return {
                 "busy": 1 - self._free.qsize() / self._processes,
-                "graded": float(self._counts.total()),
-                **{f"outcome/{name}": float(self._counts[name]) for name in Outcome},
-                "killed": float(sum(jail.killed for jail in self._jails)),
-                "died": float(sum(jail.died for jail in self._jails)),
-                "queue_seconds": self._queue_seconds,
-                "latency_seconds/p50": self._latency.quantile(0.5),
-                "latency_seconds/p99": self._latency.quantile(0.99),
+                "graded": float(total.outcomes.total()),
+                **{f"outcome/{name}": float(total.outcomes[name]) for name in Outcome},
+                "killed": float(killed),
+                "died": float(died),
+                "cache_hits": float(total.cached),
+                "queue_seconds": total.queue_seconds,
+                "working_seconds": total.working_seconds,
+                "latency_seconds/p50": total.latency.quantile(0.5),
+                "latency_seconds/p99": total.latency.quantile(0.99),
             }
 
     def close(self) -> None:
@@ -137,92 +156,60 @@ class RewardWorker:
         if self._template is not None:
             self._template.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for jail in self._jails:
-            jail.close()
 
     def _spawn(self) -> About:
         self._template = Template(
             self._spec, memory_gb=self._memory_gb, start_seconds=self._start_seconds
         )
         for _ in range(self._processes):
-            jail = Jail(self._template, seconds=self._seconds)
+            jail = Jail(self._template, seconds=self._seconds, cache=self._cache)
             self._jails.append(jail)
             self._free.put(jail)
         return self._template.about
 
     async def _dispatch(self, problem: Problem, texts: Sequence[str]) -> list[Verdict]:
         asked = time.monotonic()
-        async with self._slots:
-            self._queue_seconds += time.monotonic() - asked
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._grade, problem, texts)
+        about = self._about()
+        quota = self._quotas.get(about.routes.get(problem.source, about.name))
+        async with AsyncExitStack() as held:
+            # The quota first: who waits for it keeps no process from others.
+            for bound in (quota, self._slots):
+                if bound is not None:
+                    await held.enter_async_context(bound)
+            waited = time.monotonic() - asked
+            return await self._in_a_process(lambda jail: self._grade(jail, problem, texts, waited))
 
-    def _grade(self, problem: Problem, texts: Sequence[str]) -> list[Verdict]:
+    async def _in_a_process(self, use: Callable[[Jail], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._lend, use)
+
+    def _lend(self, use: Callable[[Jail], T]) -> T:
         # As many threads as processes: one is free. A cancelled caller leaves its thread to
         # finish, so the process is taken and given back here and not in the coroutine.
         jail = self._free.get_nowait()
         try:
-            verdicts: list[Verdict] = []
-            for text in texts:
-                start = time.monotonic()
-                verdicts += jail.grade(problem, [text])
-                with self._lock:
-                    self._latency.add(time.monotonic() - start)
-                    self._counts[verdicts[-1].outcome] += 1
-            return verdicts
+            return use(jail)
         finally:
             self._free.put(jail)
 
-    async def _examples(self, problem: Problem) -> tuple[str | None, str]:
-        loop = asyncio.get_running_loop()
-        async with self._slots:
-            return await loop.run_in_executor(self._threads, self._ask_examples, problem)
+    def _grade(
+        self, jail: Jail, problem: Problem, texts: Sequence[str], waited: float
+    ) -> list[Verdict]:
+        judged = jail.judge(problem, texts)
+        with self._lock:
+            for one in judged:
+                self._total.add(one, queue_seconds=waited)
+                self._lately.add(one, queue_seconds=waited)
+        return [verdict for one in judged for verdict in one.verdicts]
 
-    def _ask_examples(self, problem: Problem) -> tuple[str | None, str]:
-        jail = self._free.get_nowait()
-        try:
-            return jail.example(problem.answer), jail.example(_WRONG) or _WRONG
-        finally:
-            self._free.put(jail)
+    def _forget(self) -> None:
+        self._total, self._lately = Workload(), Workload()
+        self._since, self._ended = time.monotonic(), self._ends()
 
-    def _loaded(self) -> Template:
+    def _ends(self) -> tuple[int, int]:
+        """Processes that were killed, and that died, since the start."""
+        return sum(jail.killed for jail in self._jails), sum(jail.died for jail in self._jails)
+
+    def _about(self) -> About:
         if self._template is None:
             raise RuntimeError("the worker has not been started; await start() first")
-        return self._template
-
-
-class Reservoir:
-    """An even sample of a stream (Vitter's algorithm R), for its quantiles."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._seen = 0
-        self._kept: list[float] = []
-        self._random = random.Random(0)
-
-    def add(self, value: float) -> None:
-        self._seen += 1
-        if len(self._kept) < self._size:
-            self._kept.append(value)
-        elif (place := self._random.randrange(self._seen)) < self._size:
-            self._kept[place] = value
-
-    def quantile(self, q: float) -> float:
-        """The value below which a share ``q`` lies; 0 where nothing was seen."""
-        ordered = sorted(self._kept)
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
-
-
-_FIX_DATA = (
-    "Correct or leave out the problem, or choose a verifier that reads such answers "
-    "(rlvr.rewards.check lists all that it does not)"
-)
-_FIX_CODE = "Correct the reward; a run on it would learn from noise"
-
-
-def _complaint(problem: Problem, verdict: Verdict, what: str, remedy: str) -> str:
-    return (
-        f"self-test of the reward on problem {problem.id!r} (reference {problem.answer[:200]!r}): "
-        f"{what}. Verdict: {verdict.outcome}, reward {verdict.reward}, extracted "
-        f"{verdict.extracted!r}, {verdict.detail or 'no detail'}. {remedy}."
-    )
+        return self._template.about

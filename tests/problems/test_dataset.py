@@ -118,7 +118,8 @@ def test_a_hub_that_can_not_be_reached_is_refused_with_the_way_around(
         ({"question": [{"role": "user"}], "answer": "2"}, "without the texts role and content"),
         ({"question": "1+1=", "answer": ""}, "answer is empty"),
         ({"question": "1+1=", "answer": None}, "answer is empty"),
-        ({"question": "1+1=", "answer": ["2"]}, "answer is list"),
+        ({"question": "1+1=", "answer": ["2", "3"]}, "answer is list"),
+        ({"question": "1+1=", "answer": []}, "answer is list"),
         ({"question": "1+1=", "answer": True}, "answer is bool"),
     ],
 )

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,7 +114,79 @@ def test_what_a_reward_started_is_killed_with_it(hasty, tmp_path):
     note = tmp_path / "pid"
     (verdict,) = hasty.grade(problem(answer=str(note)), ["child"])
     assert verdict.outcome is Outcome.TIMEOUT
-    assert not alive(int(note.read_text()))
+    assert wait_until(lambda: not alive(int(note.read_text())))
+
+
+def gone(note, count):
+    pids = [int(line) for line in note.read_text().split()]
+    assert len(pids) == count
+    return wait_until(lambda: not any(map(alive, pids)))
+
+
+def test_a_daemon_ends_with_the_process_that_started_it(hasty, tmp_path):
+    note = tmp_path / "pids"
+    hasty.grade(problem(answer=str(note)), ["daemon"])
+    assert hasty.killed == 1
+    assert gone(note, 1)
+
+
+def test_a_daemon_ends_though_the_process_that_started_it_died_first(jail, tmp_path):
+    note = tmp_path / "pids"
+    verdict, after = jail.grade(problem(answer=str(note)), ["daemon and exit", "fine"])
+    assert (verdict.outcome, after.reward) == (Outcome.ERROR, 1.0)
+    assert gone(note, 1)
+
+
+def test_a_daemon_that_a_good_verdict_left_ends_when_the_jail_is_closed(template, tmp_path):
+    note = tmp_path / "pids"
+    with Jail(template, seconds=20) as jail:
+        assert jail(problem(answer=str(note)), "daemon and fine").reward == 1.0
+    assert gone(note, 1)
+
+
+def test_a_process_that_has_left_too_many_others_behind_is_replaced(jail):
+    assert jail(problem(), "forks").reward == 1.0
+    before, after = (jail(problem(), "pid").reward for _ in range(2))
+    assert before != after
+    assert (jail.killed, jail.died) == (0, 0)
+
+
+def test_processes_that_multiply_end_all_together(hasty, tmp_path):
+    note = tmp_path / "pids"
+    bad, good = hasty.grade(problem(answer=str(note)), ["multiply", "fine"])
+    assert (bad.outcome, good.reward) == (Outcome.TIMEOUT, 1.0)
+    assert gone(note, 30)
+
+
+def test_a_process_that_was_killed_while_idle_is_not_blamed_on_the_next_text(jail):
+    pid = int(jail(problem(), "pid").reward)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: not alive(pid))
+    assert jail(problem(), "fine").reward == 1.0
+    assert (jail.killed, jail.died) == (0, 1)
+
+
+def test_a_process_that_is_killed_while_grading_is_an_error_and_grading_goes_on(jail):
+    pid = int(jail(problem(), "pid").reward)
+    with ThreadPoolExecutor(1) as thread:
+        verdicts = thread.submit(jail.grade, problem(), ["loop", "fine"])
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        bad, good = verdicts.result(20)
+    assert (bad.outcome, good.reward) == (Outcome.ERROR, 1.0)
+
+
+def test_a_verdict_that_the_owner_was_too_late_to_read_still_counts(template, monkeypatch):
+    with Jail(template, seconds=0.3) as jail:
+        dispatch = Jail._dispatch
+
+        def slow(self, *args):
+            deadline = dispatch(self, *args)
+            time.sleep(0.5)
+            return deadline
+
+        monkeypatch.setattr(Jail, "_dispatch", slow)
+        assert jail(problem(), "fine").reward == 1.0
 
 
 def test_standard_input_is_empty(jail):
@@ -204,3 +277,138 @@ def test_a_reward_that_hangs_while_loading_is_refused_and_killed(tmp_path):
 
 def test_grading_needs_no_process_of_its_own_caller(jail):
     assert jail.grade(problem(), ["pid"])[0].reward != os.getpid()
+
+
+GROUPS = """
+import os, time
+
+def score(prompts, completions, **columns):
+    calls = getattr(score, "calls", 0) + 1
+    score.calls = calls
+    if "loop" in completions:
+        time.sleep(600)
+    if "exit" in completions:
+        os._exit(3)
+    if "raise" in completions:
+        raise ArithmeticError("no such number")
+    return [calls + index / 100 for index, _ in enumerate(completions)]
+"""
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    file = tmp_path_factory.mktemp("groups") / "groups.py"
+    file.write_text(GROUPS)
+    template = Template(f"{file}:score")
+    yield template
+    template.close()
+
+
+def test_a_batched_reward_sees_a_group_in_one_call(groups):
+    with Jail(groups, seconds=5) as jail:
+        assert [v.reward for v in jail.grade(problem(), ["a", "b", "c"])] == [1.0, 1.01, 1.02]
+        assert [v.reward for v in jail.grade(problem(), ["a"])] == [2.0]
+        assert jail.grade(problem(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("loop", Outcome.TIMEOUT), ("exit", Outcome.ERROR), ("raise", Outcome.ERROR)],
+)
+def test_a_group_that_fails_has_no_verdict_for_any_of_its_texts(groups, text, outcome):
+    with Jail(groups, seconds=0.3) as jail:
+        began = time.monotonic()
+        failed = jail.grade(problem(), ["a", text, "c"])
+        assert [(v.outcome, v.reward) for v in failed] == [(outcome, None)] * 3
+        assert outcome is not Outcome.TIMEOUT or time.monotonic() - began >= 0.9
+        assert all(v.reward is not None for v in jail.grade(problem(), ["a", "b"]))
+
+
+JUDGE = """
+from rlvr.types import Outcome, Verdict
+
+class Judge:
+    judged = 0
+
+    def key(self, problem, text):
+        return None if text.startswith("look") else text.split("=")[-1]
+
+    def __call__(self, problem, text):
+        self.judged += 1
+        match text:
+            case "not a verdict":
+                return 1.0
+            case "nan":
+                return Verdict(outcome=Outcome.CORRECT, reward=float("nan"))
+            case "odd":
+                return Verdict(outcome=Outcome.CORRECT, reward=True, extracted=self)
+            case "fail":
+                return Verdict(outcome=Outcome.ERROR, reward=None, parts={"judged": self.judged})
+        return Verdict(
+            outcome=Outcome.CORRECT, reward=1, extracted=text, parts={"judged": self.judged}
+        )
+"""
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    (folder / "a_judge.py").write_text(JUDGE)
+    sys.path.insert(0, str(folder))
+    template = Template({"_target_": "a_judge.Judge"})
+    sys.path.remove(str(folder))
+    yield template
+    template.close()
+
+
+def judged(jail, texts, **changes):
+    problem = Problem(**{"id": "p", "prompt": "", "answer": "4"} | changes)
+    return [int(v.parts["judged"]) for v in jail.grade(problem, texts)]
+
+
+def test_texts_of_equal_keys_are_judged_once(judge):
+    with Jail(judge, seconds=5, cache=10) as jail:
+        assert judged(jail, ["x=1", "y=1", "x=2", "1"]) == [1, 1, 2, 1]
+        assert [one.cached for one in jail.judge(problem(), ["x=1", "x=3"])] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"answer": "5"}, {"prompt": "?"}, {"source": "s"}, {"extra": {"tests": [1]}}],
+)
+def test_a_verdict_on_another_problem_is_not_taken_for_this_ones(judge, changes):
+    with Jail(judge, seconds=5, cache=10) as jail:
+        assert judged(jail, ["1"]) == [1]
+        assert judged(jail, ["1"], **changes) == [2]
+        assert judged(jail, ["1"], id="the same row once more") == [1]
+
+
+def test_what_has_no_key_and_what_failed_is_judged_each_time(judge):
+    with Jail(judge, seconds=5, cache=10) as jail:
+        assert judged(jail, ["look", "look", "fail", "fail"]) == [1, 2, 3, 4]
+
+
+def test_without_a_cache_every_text_is_judged(judge):
+    with Jail(judge, seconds=5) as jail:
+        assert judged(jail, ["1", "1"]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("not a verdict", "returned a float"),
+        ("nan", "finite number"),
+        ("odd", "returned a Judge"),
+    ],
+)
+def test_what_no_verdict_can_be_is_an_error(judge, text, detail):
+    with Jail(judge, seconds=5) as jail:
+        verdict = jail(problem(), text)
+        assert (verdict.outcome, verdict.reward) == (Outcome.ERROR, None)
+        assert detail in verdict.detail
+
+
+def test_rewards_and_parts_are_plain_numbers(judge):
+    with Jail(judge, seconds=5) as jail:
+        verdict = jail(problem(), "1")
+        assert type(verdict.reward) is float and type(verdict.parts["judged"]) is float

@@ -91,8 +91,8 @@ def test_what_a_function_returns_becomes_a_verdict(tmp_path, returned, outcome, 
         ("def score(completions):\n    return 1.0", "a function of batches returns a list"),
         ("def score(completions):\n    return [1.0, 1.0]", "returned 2 rewards for 1 completion"),
         (
-            "def score(completions, solution):\n    return [1.0]",
-            "asks for the column solution, and the problem has answer, source, id, level",
+            "def score(completions, hint):\n    return [1.0]",
+            "asks for the column hint, and the problem has answer, ground_truth, id, label, level",
         ),
     ],
 )

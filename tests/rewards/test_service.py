@@ -1,10 +1,13 @@
 import asyncio
+from collections import Counter
 
 import pytest
 
+from rlvr.metrics import METRICS, describe
 from rlvr.remote import WorkerDied
 from rlvr.rewards.service import RewardService
 from rlvr.rewards.worker import RewardWorker
+from rlvr.rewards.workload import Workload
 from rlvr.types import Outcome, RolloutGroup, Verdict
 from tests.conftest import problem, rollout
 
@@ -18,13 +21,15 @@ class FakeWorker:
 
     async def call(self, method, /, *args, phase, **kwargs):
         assert phase == "grade"
-        self.calls.append((method, args))
+        if method != "take_workload":
+            self.calls.append((method, args))
         if self.gate:
             await self.gate.wait()
         if self.dead:
             raise WorkerDied(f"{self.name} is gone")
         if method == "grade":
             return [verdict(text) for text in args[1]]
+        return Workload(outcomes=Counter(correct=3), killed=1, capacity_seconds=1.0)
 
 
 def verdict(text):
@@ -81,6 +86,98 @@ def test_the_death_of_the_last_worker_ends_grading_by_name():
     for _ in range(2):
         with pytest.raises(WorkerDied, match="reward-0"):
             asyncio.run(service.grade(group("correct")))
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_what_comes_beyond_the_bound_waits_outside_and_is_graded_all_the_same():
+    async def run():
+        gate = asyncio.Event()
+        worker = FakeWorker(gate=gate)
+        service = RewardService([worker], max_waiting=4)
+        tasks = [asyncio.create_task(service.grade(group("wrong", "wrong"))) for _ in range(5)]
+        await settle()
+        assert len(worker.calls) == 2
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert len(worker.calls) == 5
+
+    asyncio.run(run())
+
+
+def successor_of(worker, made, *, fails=False):
+    async def respawn(dead):
+        assert dead in (worker, *made)
+        await asyncio.sleep(0)
+        if fails:
+            raise RuntimeError("no room")
+        made.append(FakeWorker(f"reward-0.{len(made) + 1}"))
+        return made[-1]
+
+    return respawn
+
+
+def test_a_worker_that_died_is_replaced_and_grading_goes_on():
+    async def run():
+        dead, made = FakeWorker(dead=True), []
+        service = RewardService([dead], respawn=successor_of(dead, made))
+        groups = await asyncio.gather(*(service.grade(group("correct")) for _ in range(5)))
+        assert [g.rewards_G for g in groups] == [(1.0,)] * 5
+        assert [worker.name for worker in made] == ["reward-0.1"]
+
+    asyncio.run(run())
+
+
+def test_others_grade_while_a_worker_is_being_replaced():
+    async def run():
+        dead, other, never = FakeWorker(dead=True), FakeWorker("reward-1"), asyncio.Event()
+
+        async def respawn(worker):
+            await asyncio.wait_for(never.wait(), 10)
+
+        service = RewardService([dead, other], respawn=respawn)
+        assert (await service.grade(group("correct"))).rewards_G == (1.0,)
+        assert len(other.calls) == 1
+        assert (await service.metrics())["reward/workers"] == 1
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_keeps_dying_is_replaced_three_times_and_no_more():
+    async def run():
+        made = []
+
+        async def respawn(dead):
+            made.append(FakeWorker(f"reward-0.{len(made) + 1}", dead=True))
+            return made[-1]
+
+        service = RewardService([FakeWorker(dead=True)], respawn=respawn)
+        with pytest.raises(WorkerDied, match=r"all reward workers are gone \(reward-0\.3\)"):
+            await service.grade(group("correct"))
+        assert len(made) == 3
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_can_not_be_replaced_ends_grading_with_its_death(caplog):
+    dead = FakeWorker(dead=True)
+    service = RewardService([dead], respawn=successor_of(dead, [], fails=True))
+    with pytest.raises(WorkerDied, match="reward-0 is gone"):
+        asyncio.run(service.grade(group("correct")))
+    assert "cannot be replaced: no room" in caplog.text
+
+
+def test_numbers_of_all_living_workers_are_told():
+    async def run():
+        workers = [FakeWorker("reward-0"), FakeWorker("reward-1", dead=True)]
+        told = await RewardService(workers).metrics()
+        assert (told["reward/workers"], told["reward/killed"]) == (2, 1)
+        assert describe("reward/waiting") and set(told) <= set(METRICS)
+
+    asyncio.run(run())
 
 
 def test_a_worker_that_returns_too_few_verdicts_is_an_error():

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from rlvr.rewards.jail import JailError
-from rlvr.rewards.worker import Reservoir, RewardWorker, SelfTestError
+from rlvr.rewards.self_test import SelfTestError
+from rlvr.rewards.worker import RewardWorker
 from rlvr.types import Outcome
 from tests.conftest import problem
 
@@ -44,6 +45,84 @@ def test_a_thousand_calls_at_once_all_come_back_in_their_own_order():
         assert all([v.reward for v in group] == [1.0, None] for group in groups)
 
     with_worker(use, seconds=5)
+
+
+def test_a_thousand_right_answers_earn_their_reward_while_other_texts_hang():
+    async def use(worker, about):
+        hanging = [asyncio.create_task(worker.grade(problem(), ["loop"])) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        calls = (worker.grade(problem(), ["fine"] * 10) for _ in range(100))
+        groups = await asyncio.gather(*calls)
+        assert [v.reward for group in groups for v in group] == [1.0] * 1000
+        for (verdict,) in await asyncio.gather(*hanging):
+            assert (verdict.outcome, verdict.reward) == (Outcome.TIMEOUT, None)
+        assert worker.stats()["killed"] == 4
+
+    with_worker(use, processes=3, seconds=1.0)
+
+
+GROUPS = "def score(completions, **columns):\n    return [len(completions)] * len(completions)"
+
+
+def test_a_batched_reward_gets_all_texts_of_a_call_at_once(tmp_path):
+    file = tmp_path / "groups.py"
+    file.write_text(GROUPS)
+
+    async def use(worker, about):
+        assert about.batched
+        groups = await asyncio.gather(*(worker.grade(problem(), ["a"] * n) for n in (1, 40, 3)))
+        assert [[v.reward for v in group] for group in groups] == [[1.0], [40.0] * 40, [3.0] * 3]
+
+    with_worker(use, f"{file}:score", seconds=5)
+
+
+ROUTED = """
+from rlvr.types import Outcome, Verdict
+import time
+
+class Routed:
+    routes = {"code": "slow", "math": "quick"}
+
+    def __call__(self, problem, text):
+        if problem.source == "code":
+            time.sleep(600)
+        return Verdict(outcome=Outcome.CORRECT, reward=1.0)
+"""
+
+
+def test_a_quota_keeps_processes_for_other_verifiers(tmp_path, monkeypatch):
+    (tmp_path / "routed_by_source.py").write_text(ROUTED)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    async def use(worker, about):
+        code, math = problem(source="code"), problem(source="math")
+        slow = [asyncio.create_task(worker.grade(code, ["x"])) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        for _ in range(5):
+            assert [v.reward for v in await worker.grade(math, ["x"] * 40)] == [1.0] * 40
+            assert worker.stats()["busy"] == 0.5
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+
+    target = {"_target_": "routed_by_source.Routed"}
+    with_worker(use, target, processes=2, seconds=30, quotas={"slow": 1})
+    with pytest.raises(ValueError, match=r"quotas\.solw.*it has Routed, quick, slow"):
+        with_worker(nothing, target, quotas={"solw": 1})
+
+
+def test_what_was_done_is_told_once(tmp_path):
+    async def use(worker, about):
+        await worker.grade(problem(), ["fine", "loop", "exit"])
+        load = worker.take_workload()
+        assert load.outcomes == {"correct": 1, "timeout": 1, "error": 1}
+        assert (load.killed, load.died) == (1, 1)
+        assert load.capacity_seconds >= load.working_seconds >= 0.8
+        again = worker.take_workload()
+        assert (again.outcomes.total(), again.killed, again.died) == (0, 0, 0)
+        assert worker.stats()["graded"] == 3
+
+    with_worker(use)
 
 
 def test_a_slow_text_holds_up_no_other_process():
@@ -155,12 +234,3 @@ def test_the_self_test_asks_of_a_users_function_only_that_it_does_not_fail(tmp_p
 def test_settings_that_cannot_work_are_refused(settings):
     with pytest.raises(ValueError, match="at least one process"):
         RewardWorker(MATH, **settings)
-
-
-def test_a_reservoir_keeps_an_even_sample():
-    reservoir = Reservoir(200)
-    assert reservoir.quantile(0.5) == 0
-    for value in range(10_000):
-        reservoir.add(float(value))
-    assert 4000 < reservoir.quantile(0.5) < 6000
-    assert reservoir.quantile(0.99) > 9500

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rlvr.rewards.answers import exact, numeric, regions, units
+from rlvr.rewards.answers.plain import MAX_ITEMS, plain, rows_of
 from rlvr.rewards.answers.tree import (
-    CONSTANTS,
-    EMPTY,
     Call,
     Chain,
     Group,
@@ -16,18 +13,10 @@ from rlvr.rewards.answers.tree import (
     Name,
     Node,
     Num,
-    Words,
-    children,
     is_value,
     variables,
-    walk,
 )
-
-MIN_ROUNDED_DIGITS = 6
-"""Significant digits from which a decimal may stand for an exact value that it rounds."""
-MANY_DIGITS = 10
-"""Digits from which a decimal comes from floating point, and its last ones may be off."""
-MAX_ITEMS = 64
+from rlvr.rewards.answers.values import same_value
 
 
 def same(a: Node, b: Node) -> bool:
@@ -36,7 +25,7 @@ def same(a: Node, b: Node) -> bool:
         return not isinstance(a, Name) or a.text != "..."
     if isinstance(a, Measured) or isinstance(b, Measured):
         return _same_measured(a, b)
-    a, b = _plain(a), _plain(b)
+    a, b = plain(a), plain(b)
     if a == b:
         return True
     if isinstance(a, Measured) or isinstance(b, Measured):
@@ -45,16 +34,7 @@ def same(a: Node, b: Node) -> bool:
         decided = special(a, b)
         if decided is not None:
             return decided
-    return is_value(a) and is_value(b) and _same_value(a, b)
-
-
-def can_be_evaluated(node: Node) -> bool:
-    """Whether its numbers have values that other answers can be compared with."""
-    if isinstance(node, Num | Name | Call):
-        if not is_value(node) or variables(node):
-            return True
-        return exact.value(node) is not None or numeric.has_value(node)
-    return all(map(can_be_evaluated, children(node)))
+    return is_value(a) and is_value(b) and same_value(a, b)
 
 
 def _same_measured(a: Node, b: Node) -> bool:
@@ -73,106 +53,8 @@ def _measured(node: Node) -> Measured:
     return node if isinstance(node, Measured) else Measured(node, "")
 
 
-def _plain(node: Node) -> Node:
-    """Without what only dresses it: approximations, lone names, brackets around one thing, a sign
-    that stands for two."""
-    node = _without_approximation(node)
-    if isinstance(node, Group) and node.brackets in ("{}", "<>") and len(node.items) == 1:
-        return node if node.items[0] == EMPTY else _plain(node.items[0])
-    if isinstance(node, Chain) and node.relations == (r"\in",):
-        inside = node.items[1]
-        if isinstance(inside, Group) and inside.brackets == "{}":
-            return inside
-    if isinstance(node, Group) and (node.is_bare or node.brackets == "{}"):
-        node = _flattened(node)
-    return _both_signs(node) or _scaled(node) or _summed(node) or node
-
-
-def _scaled(node: Node) -> Node | None:
-    """A matrix or vector times a number, multiplied out; a transposed one, turned."""
-    if isinstance(node, Call) and node.op == "neg" and isinstance(node.args[0], Matrix):
-        return _scaled(Call("*", (Num(Fraction(-1)), node.args[0])))
-    if not isinstance(node, Call) or len(node.args) != 2:
-        return None
-    left, right = node.args
-    if node.op == "^" and right == Name("T"):
-        rows = _rows(left)
-        return None if rows is None else Matrix(tuple(zip(*rows, strict=True)))
-    if node.op == "*" and isinstance(right, Matrix) and is_value(left):
-        return Matrix(tuple(tuple(Call("*", (left, e)) for e in row) for row in right.rows))
-    if node.op == "*" and isinstance(left, Matrix) and is_value(right):
-        return _scaled(Call("*", (right, left)))
-    if node.op == "/" and isinstance(left, Matrix) and is_value(right):
-        return Matrix(tuple(tuple(Call("/", (e, right)) for e in row) for row in left.rows))
-    if node.op == "*" and isinstance(right, Group) and right.brackets in ("()", "<>"):
-        return Group(right.brackets, tuple(Call("*", (left, item)) for item in right.items))
-    return None
-
-
-def _summed(node: Node) -> Node | None:
-    """``2 hours and 30 minutes`` as one amount, in the last unit."""
-    if not isinstance(node, Group) or node.brackets != "and":
-        return None
-    last = node.items[-1]
-    total: Node | None = None
-    for item in node.items:
-        if not (isinstance(item, Measured) and isinstance(last, Measured)):
-            return None
-        factor = units.agree(item.unit, last.unit)
-        if factor is None or (factor == 1 and item is not last):
-            return None
-        part = Call("*", (Num(factor), item.value))
-        total = part if total is None else Call("+", (total, part))
-    assert isinstance(last, Measured) and total is not None
-    return Measured(total, last.unit)
-
-
-def _without_approximation(node: Node) -> Node:
-    r"""``x = \pi \approx 3.14`` says ``x = \pi``."""
-    if not isinstance(node, Chain) or r"\approx" not in node.relations:
-        return node
-    end = node.relations.index(r"\approx")
-    if end == 0 and isinstance(node.items[0], Name) and node.items[0].text not in CONSTANTS:
-        return Chain(node.items, ("=", *node.relations[1:]))
-    return Chain(node.items[: end + 1], node.relations[:end]) if end else node.items[0]
-
-
-def _flattened(node: Group) -> Node:
-    """Items that stand for several, such as ``\\pm 1``, become several."""
-    items: list[Node] = []
-    for item in node.items:
-        several = _both_signs(item)
-        items += several.items if several is not None else (item,)
-    return Group(node.brackets, tuple(items)) if len(items) <= MAX_ITEMS else node
-
-
-def _both_signs(node: Node) -> Group | None:
-    if isinstance(node, Group | Matrix | Words):
-        return None
-    if not any(isinstance(n, Call) and n.op in ("pm", "mp") for n in walk(node)):
-        return None
-    upper, lower = _with_sign(node, upper=True), _with_sign(node, upper=False)
-    return Group("or", (upper, lower))
-
-
-def _with_sign(node: Node, *, upper: bool) -> Node:
-    match node:
-        case Call(op=op, args=args):
-            args = tuple(_with_sign(arg, upper=upper) for arg in args)
-            if op in ("pm", "mp"):
-                plus = (op == "pm") == upper
-                if len(args) == 1:
-                    return args[0] if plus else Call("neg", args)
-                return Call("+" if plus else "-", args)
-            return Call(op, args)
-        case Chain(items=items, relations=relations):
-            return Chain(tuple(_with_sign(item, upper=upper) for item in items), relations)
-        case _:
-            return node
-
-
 def _same_matrix(a: Node, b: Node) -> bool | None:
-    left, right = _rows(a), _rows(b)
+    left, right = rows_of(a), rows_of(b)
     if not (isinstance(a, Matrix) or isinstance(b, Matrix)):
         return None
     if left is None or right is None:
@@ -190,16 +72,6 @@ def _same_matrix(a: Node, b: Node) -> bool | None:
         len(x) == len(y) and all(same(p, q) for p, q in zip(x, y, strict=True))
         for x, y in zip(left, right, strict=True)
     )
-
-
-def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:
-    if isinstance(node, Matrix):
-        return node.rows
-    if isinstance(node, Group) and node.brackets in ("()", "[]", "<>", ","):
-        if all(isinstance(item, Group) and item.brackets in ("()", "[]") for item in node.items):
-            return tuple(item.items for item in node.items if isinstance(item, Group))
-        return (node.items,)
-    return None
 
 
 def _as_vector(rows: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
@@ -282,11 +154,12 @@ def _same_chain(a: Chain, b: Chain) -> bool:
     if set(a.relations) == set(b.relations) == {"="}:
         x, y = _said(a), _said(b)
         return x is not None and y is not None and same(a.items[0], b.items[0]) and same(x, y)
-    for c in (b, _reversed(b)):
-        if a.relations == c.relations and len(a.items) == len(c.items):
-            if all(same(x, y) for x, y in zip(a.items, c.items, strict=True)):
-                return True
-    return False
+    return any(
+        a.relations == c.relations
+        and len(a.items) == len(c.items)
+        and all(same(x, y) for x, y in zip(a.items, c.items, strict=True))
+        for c in (b, _reversed(b))
+    )
 
 
 _BACKWARD = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
@@ -443,103 +316,3 @@ def _same_bag(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
             return False
         rest.remove(match)
     return True
-
-
-def _same_value(a: Node, b: Node) -> bool:
-    if _equal(a, b):
-        return True
-    if _is_percent(a) != _is_percent(b):
-        # Datasets drop the sign of per cent.
-        x, y = _without_percent(a), _without_percent(b)
-        share = exact.value(x if _is_percent(a) else y)
-        return share is not None and abs(share) >= 1 and _equal(x, y)
-    if _is_degrees(a) != _is_degrees(b):
-        return _equal(_without_degrees(a), _without_degrees(b))
-    return _has_log(a) != _has_log(b) and _equal(_decimal_logs(a), _decimal_logs(b))
-
-
-def _equal(a: Node, b: Node) -> bool:
-    left, right = exact.value(a), exact.value(b)
-    if left is not None and right is not None:
-        return left == right or _rounds(a, left, b, right)
-    if variables(a) != variables(b) and not _cancel(a, b):
-        return False
-    decided = exact.same_function(a, b)
-    if decided is None:
-        decided = numeric.same(a, b)
-    if decided is None or decided:
-        return bool(decided)
-    return _rounds(a, left, b, right)
-
-
-def _cancel(a: Node, b: Node) -> bool:
-    """Whether names may drop out, as in ``x - x``."""
-    return len(list(walk(a))) + len(list(walk(b))) < 200
-
-
-def _rounds(a: Node, left: Fraction | None, b: Node, right: Fraction | None) -> bool:
-    """Whether one is a decimal that rounds, or cuts, the other at enough digits."""
-    x, y = _decimal(a), _decimal(b)
-    if (x is None) == (y is None):
-        return False
-    rounded, other = (x, right) if x is not None else (y, left)
-    node = b if x is not None else a
-    assert rounded is not None and rounded.places is not None
-    if other is None:
-        try:
-            value = numeric.evaluate(node)
-        except numeric.NotNumeric:
-            return False
-        if value.imag:
-            return False
-        other = Fraction(str(value.real))
-    elif other.denominator == 1:
-        return False
-    if rounded.digits < MIN_ROUNDED_DIGITS:
-        return False
-    off = abs(rounded.value - other) * 10**rounded.places
-    if off <= Fraction(1, 2) or (off < 1 and abs(rounded.value) < abs(other)):
-        return True
-    return rounded.digits >= MANY_DIGITS and off * 10**MANY_DIGITS <= 10**rounded.digits
-
-
-def _decimal(node: Node) -> Num | None:
-    if isinstance(node, Call) and node.op == "neg":
-        inner = _decimal(node.args[0])
-        return None if inner is None else Num(-inner.value, inner.places, inner.digits)
-    if isinstance(node, Call) and node.op == "percent":
-        inner = _decimal(node.args[0])
-        if inner is None or inner.places is None:
-            return None
-        return Num(inner.value / 100, inner.places + 2, inner.digits)
-    return node if isinstance(node, Num) and node.places is not None else None
-
-
-def _is_percent(node: Node) -> bool:
-    return isinstance(node, Call) and node.op == "percent"
-
-
-def _without_percent(node: Node) -> Node:
-    return node.args[0] if isinstance(node, Call) and node.op == "percent" else node
-
-
-def _is_degrees(node: Node) -> bool:
-    return any(isinstance(n, Call) and n.op == "degree" for n in walk(node))
-
-
-def _without_degrees(node: Node) -> Node:
-    if isinstance(node, Call) and node.op == "degree":
-        return node.args[0]
-    return node
-
-
-def _has_log(node: Node) -> bool:
-    return any(isinstance(n, Call) and n.op == "log" and len(n.args) == 1 for n in walk(node))
-
-
-def _decimal_logs(node: Node) -> Node:
-    """A logarithm whose base is not said, to base 10."""
-    if isinstance(node, Call):
-        args = tuple(map(_decimal_logs, node.args))
-        return Call("lg" if node.op == "log" and len(args) == 1 else node.op, args)
-    return node
