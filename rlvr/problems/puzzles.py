@@ -169,7 +169,7 @@ def _entries(split: Split, name: str, config: Mapping[str, Any]) -> Iterator[dic
     made = gym.dataset(name, config)
     seen: set[str] = set()
     rejected = 0
-    for n in count():
+    for n in range(config.get("size", gym.ENTRIES)):
         entry = made[n]
         question: str = entry["question"]
         if split_of(question) == split and question not in seen:

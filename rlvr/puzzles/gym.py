@@ -18,8 +18,9 @@ from rlvr.puzzles.arithmetic import evaluated
 MAX_ANSWER = 20_000
 """Characters; a longer answer scores 0 without a further look."""
 
-MAX_ENTRIES = 10_000_000
-"""Of a dataset; they are made one by one when asked for."""
+ENTRIES = 20_000
+"""Of a dataset whose settings name no ``size``. Most are made one by one when asked for, but a few
+datasets make all of them at once."""
 
 _EXECUTES = "its scorer gives the model's answer to sympy's parser, which executes it"
 REFUSED: Mapping[str, str] = {
@@ -97,7 +98,7 @@ def _dataset(name: str, config: str) -> Dataset:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(f"dataset {name!r}: {hint}reasoning-gym has {', '.join(names)}")
-    settings = {"seed": 0, "size": MAX_ENTRIES, **json.loads(config)}
+    settings = {"seed": 0, "size": ENTRIES, **json.loads(config)}
     try:
         return cast(Dataset, factory.create_dataset(name, **settings))
     except (TypeError, AssertionError, ValueError) as error:

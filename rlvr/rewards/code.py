@@ -33,6 +33,8 @@ from typing import *
 """
 """What sites that judge functions import unasked. A star import of math would hide ``pow``."""
 _OUT_OF_TIME = Finding.OVERRAN, Finding.STARVED
+_SHOWN = 20_000
+"""Characters of a program that a verdict carries."""
 _LANGUAGES = ("python", "python3", "py")
 
 
@@ -158,7 +160,7 @@ class Code:
         return Verdict(
             outcome=Outcome.CORRECT if passed == len(tests) else Outcome.WRONG,
             reward=self._reward(passed / len(tests)),
-            extracted=source,
+            extracted=source[:_SHOWN],
             detail=detail,
             parts={name: float(value) for name, value in parts.items()},
             verifier=VERIFIER,
@@ -173,7 +175,7 @@ class Code:
         return Verdict(
             outcome=outcome,
             reward=self.wrong if outcome.is_graded else None,
-            extracted=source,
+            extracted=source and source[:_SHOWN],
             detail=detail,
             verifier=VERIFIER,
         )

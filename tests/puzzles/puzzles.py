@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import cache
 
 from rlvr.puzzles.base import Puzzle
 from rlvr.puzzles.tasks import TASKS
@@ -62,6 +63,7 @@ def _worse_moves(puzzle: Puzzle) -> Iterator[str]:
     yield f"{taken // side + 1} {taken % side + 1}"
 
 
+@cache
 def move_values(board: str) -> dict[int, int]:
     """What each move is worth, by plain search."""
     side = round(len(board) ** 0.5)

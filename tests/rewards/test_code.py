@@ -115,6 +115,13 @@ def test_functions_and_methods_are_called_with_json(tests, source):
     assert CODE(tests, text(source.replace("a + b", "a * b"))).outcome is Outcome.WRONG
 
 
+def test_a_list_around_every_output_may_be_the_datasets_own():
+    pair = text("def f(): return [1, 2]")
+    layout = {"inputs": [[], []], "fn_name": "f"}
+    assert CODE(problem({**layout, "outputs": [[[1, 2]], [[1, 2]]]}), pair).reward == 1.0
+    assert CODE(problem({**layout, "outputs": [[[1, 2]], [[1, 2], []]]}), pair).reward == 0.0
+
+
 @pytest.mark.parametrize(
     "tests",
     [

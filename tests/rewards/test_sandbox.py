@@ -153,6 +153,14 @@ def test_files_of_the_machine_are_neither_seen_nor_written(box, tmp_path):
     assert not Path("/tmp/left").exists()
 
 
+def test_a_program_cannot_make_itself_wait_for_a_cpu(box):
+    for source in (
+        "import os; os.nice(19)",
+        "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))",
+    ):
+        assert "PermissionError" in last_line(run(box, source))
+
+
 def test_each_program_starts_with_an_empty_scratch_directory_of_bounded_size(box):
     look = "import os; print(os.getcwd(), os.listdir('.')); open('x', 'w').write('y')"
     assert [run(box, look).stdout for _ in range(2)] == [b"/tmp []\n"] * 2
@@ -297,6 +305,7 @@ def test_a_script_gives_its_token_back_only_when_all_tests_passed(box):
         "import atexit, os; atexit.register(os._exit, 0)\ndef f(x): return 0",
         "import sys; sys.settrace(lambda *a: None); sys.excepthook = print\ndef f(x): return 0",
         "def check(candidate): pass\ndef f(x): return 0",
+        "import builtins\ndef f(x):\n    builtins.AssertionError = builtins.range = int",
     ],
 )
 def test_a_script_is_not_deceived(box, source):

@@ -66,6 +66,7 @@ class Serving:
 @pytest.fixture(scope="module")
 def serving():
     serving = Serving()
+    assert serving.told, serving.end()
     yield serving
     assert serving.end() == (0, "")
 

@@ -130,7 +130,10 @@ _REWRITES = tuple(
         (r"\\bigcap(?![a-zA-Z])", r"\\cap "),
         (r"(?<=[)\]}])\s*U\s*(?=[(\[{])", r"\\cup "),
         (r"^<([^<>]*,[^<>]*)>$", r"\\langle \1\\rangle"),
-        (r"(?<=[\d}]) y (?=[-\d\\])", " and "),
+        (r"(?<=[\d}]) (?:y|e|o|ve|v\u00e0|veya|oraz|och|og) (?=[-\d\\])", " and "),
+        (r"(?<=\d) to (?=\d)", ":"),
+        (r"\\(?:boxed|fbox)(?![a-zA-Z])", ""),
+        (r"^(?:\s|=|:|\\(?:to|implies|Rightarrow|therefore)(?![a-zA-Z]))+", ""),
         (r"(?<=[\d)])\s*\^\s*(?:o(?![a-zA-Z])|\{\s*o\s*\})", r"^\\circ "),
         (r"\{\s*([:=<>])\s*\}", r"\1"),
         (r"\\lt(?![a-zA-Z])", "<"),
@@ -211,7 +214,8 @@ def _without_dollars(text: str) -> str:
 
 
 def _ascii(answer: str) -> str:
-    text = _RAISED.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m[0]) + "}", answer)
+    text = unicodedata.normalize("NFC", answer)
+    text = _RAISED.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m[0]) + "}", text)
     text = _LOWERED.sub(lambda m: "_{" + "".join(_SUBSCRIPTS[c] for c in m[0]) + "}", text)
     text = _ZERO_WIDTH.sub("", text)
     return "".join(c if c.isascii() else _character(c) for c in text)
@@ -221,7 +225,10 @@ def _character(c: str) -> str:
     known = _CHARACTERS.get(c) or _ROOTS.get(c) or _GREEK_LETTERS.get(c)
     if known is not None:
         return known
-    if unicodedata.category(c) == "Nd":
+    category = unicodedata.category(c)
+    if category[0] == "M":
+        return ""  # vowel signs and accents of their own, which no pattern of words knows
+    if category == "Nd":
         return str(unicodedata.digit(c))
     plain = unicodedata.normalize("NFKC", c)
     if "\N{FRACTION SLASH}" in plain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlvr.rewards.answers import exact, numeric, regions, units
 from rlvr.rewards.answers.plain import MAX_ITEMS, plain, rows_of
 from rlvr.rewards.answers.tree import (
+    EMPTY,
     Call,
     Chain,
     Group,
@@ -84,6 +85,8 @@ def _same_region(a: Node, b: Node) -> bool | None:
     left, right = regions.region(a), regions.region(b)
     if left is None or right is None:
         return None
+    if isinstance(a, Chain) and isinstance(b, Chain) and left.variable != right.variable:
+        return None  # a < b and b > a
     return regions.same(left, right, same)
 
 
@@ -241,8 +244,10 @@ def _without_names(node: Node, other: Node) -> Node:
     if len(set(names)) == 1 or _is_numbered(names):
         return Group(node.brackets, values)
     if len(set(names)) == len(names) and not _has_chains(other):
-        ordered = isinstance(other, Group) and not other.is_bare
-        return Group("()" if ordered else node.brackets, values)
+        if isinstance(other, Group) and not other.is_bare:
+            by_name = sorted(zip(map(str, names), values, strict=True), key=lambda pair: pair[0])
+            return Group("()", tuple(value for _, value in by_name))
+        return Group(node.brackets, values)
     return node
 
 
@@ -268,7 +273,12 @@ def _has_chains(node: Node) -> bool:
 def _same_group(a: Node, b: Node) -> bool | None:
     a, b = _without_names(a, b), _without_names(b, a)
     if not (isinstance(a, Group) and isinstance(b, Group)):
-        return False if isinstance(a, Group) or isinstance(b, Group) else None
+        if not (isinstance(a, Group) or isinstance(b, Group)):
+            return None
+        several, single = (a, b) if isinstance(a, Group) else (b, a)
+        assert isinstance(several, Group)
+        alone = several.brackets == "{}" and len(several.items) == 1 and single != EMPTY
+        return alone and same(several.items[0], single)
     if max(len(a.items), len(b.items)) > MAX_ITEMS:
         return False
     left, right = a.brackets, b.brackets

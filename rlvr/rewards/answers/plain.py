@@ -7,7 +7,6 @@ from fractions import Fraction
 from rlvr.rewards.answers import units
 from rlvr.rewards.answers.tree import (
     CONSTANTS,
-    EMPTY,
     Call,
     Chain,
     Group,
@@ -28,8 +27,8 @@ def plain(node: Node) -> Node:
     """Without what only dresses it: approximations, lone names, brackets around one thing, a sign
     that stands for two."""
     node = _without_approximation(node)
-    if isinstance(node, Group) and node.brackets in ("{}", "<>") and len(node.items) == 1:
-        return node if node.items[0] == EMPTY else plain(node.items[0])
+    if isinstance(node, Group) and node.brackets == "<>" and len(node.items) == 1:
+        return plain(node.items[0])
     if isinstance(node, Chain) and node.relations == (r"\in",):
         inside = node.items[1]
         if isinstance(inside, Group) and inside.brackets == "{}":

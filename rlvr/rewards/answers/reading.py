@@ -110,6 +110,8 @@ _RELATIONS = tuple(
         (r"(?<=\w )(?:greater|larger)", ">"),
         (r"(?<=\w )(?:less|smaller)", "<"),
         (r"not equal", r"\\ne "),
+        (r"(?<=\w )(?:at least|no less)", r"\\ge "),
+        (r"(?<=\w )(?:at most|no more)", r"\\le "),
     )
 )
 

@@ -64,7 +64,8 @@ class _Parser(Brackets):
             return
         plain = True
         while self._next.kind == "word":
-            plain = self._take().text in CHATTER
+            word = self._take().text
+            plain = word in CHATTER or not word.isascii()
         for ahead in range(6):
             token = self._ahead(ahead)
             if token.kind == "num" or token is NOTHING:
@@ -168,7 +169,7 @@ class _Parser(Brackets):
             elif self._starts_factor():
                 if self._next.kind == "num" and not isinstance(node, Call | Name | Group):
                     raise Unreadable("two numbers stand side by side")
-                if self._next.kind == "num" and isinstance(node, Name) and not self._next.spaced:
+                if self._is_index_of(node):
                     raise Unreadable("a number right behind a name")
                 node = Call("*", (node, self._factor()))
             else:
@@ -176,6 +177,11 @@ class _Parser(Brackets):
         if self._accept(r"\pmod"):
             node = Call("mod", (node, self._argument()))
         return self._with_unit(node)
+
+    def _is_index_of(self, node: Node) -> bool:
+        """``x2``, which is neither a product nor written like an index."""
+        behind = self._next.kind == "num" and not self._next.spaced
+        return behind and isinstance(node, Name) and node.text != "i"
 
     def _with_unit(self, node: Node) -> Node:
         words: list[str] = []

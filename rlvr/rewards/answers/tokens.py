@@ -44,7 +44,7 @@ class Token(NamedTuple):
     num: Num | None = None
 
 
-LATIN = r"[A-Za-z\u00c0-\u024f]"
+LATIN = r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]"
 _TOKEN = re.compile(
     r"(?P<repeating>\d{0,20}\.\d{0,20}\\overline ?\{ ?\d{1,20} ?\})"
     r"|(?P<recurring>\d{0,20}\.\d{0,6}?(?P<period>\d{1,6}?)(?P=period){2,9} ?\.\.\.)"
@@ -55,7 +55,7 @@ _TOKEN = re.compile(
     r"|(?P<command>\\mathbb\{[RZNQC]\}|\\(?:begin|end) ?\{\w+\*?\}|\\[A-Za-z]+|\\.)"
     rf"|(?P<word>{WORD}[^\W\d_]+(?:['-]{WORD}?[^\W\d_]+)*)"
     rf"|(?P<letters>{LATIN}+)"
-    r"|(?P<foreign>[^\W\d_A-Za-z\u00c0-\u024f]+)"
+    r"|(?P<foreign>[^\W\d_A-Za-z\u00c0-\u024f\u1e00-\u1eff]+)"
     r"|(?P<sign>\*\*|<=|>=|=<|=>|!=|<>|==|->|:=|\.\.\.|\+/-|\+-|-\+|[-+*/^_!%,;:|=<>()\[\]{}&'\"$~]"
     r"|\ue000)"
     r"|(?P<space>\s+)"
@@ -136,6 +136,7 @@ def tokens(text: str, *, units: bool = True, grouped: bool = True) -> list[Token
     return found
 
 
+_DENIES = re.compile("[不非没沒無无否]|ない|아니")
 _PLAIN = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -190,7 +191,7 @@ def _word(word: str, spaced: bool) -> list[Token]:
         return [Token("sign", SIGNS[lower], spaced)]
     if len(word) == 1 and word.isascii():
         return [Token("name", word, spaced)]
-    if lower in CHANGES_VALUE:
+    if lower in CHANGES_VALUE or _DENIES.search(word):
         raise Unreadable(f"{word!r} changes what stands beside it")
     if lower in ("infinity", "infinite"):
         return [Token("name", r"\infty", spaced)]

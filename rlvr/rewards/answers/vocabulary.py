@@ -45,7 +45,7 @@ FUNCTIONS = {
     "Im": "im",
 }
 SEPARATORS = {
-    **dict.fromkeys(words("and und et и 和 与 與 及 以及 ja و"), "and"),
+    **dict.fromkeys(words("and und et и 和 与 與 及 以及 ja و と और"), "and"),
     **dict.fromkeys(words("or oder ou или 或 或者 または 또는 أو"), "or"),
 }
 SCALES = {

@@ -187,41 +187,32 @@ def confine_files(readable: Iterable[str], writable: str) -> bool:
 
 _X86 = {
     "open door": (
-        101,
-        155,
-        161,
-        165,
-        166,
-        250,
-        248,
-        249,
-        272,
-        298,
-        303,
-        304,
-        308,
-        310,
-        311,
-        321,
-        323,
+        *(101, 155, 161, 165, 166, 250, 248, 249, 272, 298, 303, 304, 308, 310, 311, 321, 323),
+        *(141, 142, 144, 314),
     ),
     "signal": (62, 129, 200, 234, 297, 424),
     "socket": (41,),
     "clone": (56,),
 }
 _ARM = {
-    "open door": (117, 41, 51, 40, 39, 219, 217, 218, 97, 241, 264, 265, 268, 270, 271, 280, 282),
+    "open door": (
+        *(117, 41, 51, 40, 39, 219, 217, 218, 97, 241, 264, 265, 268, 270, 271, 280, 282),
+        *(140, 118, 119, 274),
+    ),
     "signal": (129, 130, 131, 138, 240, 424),
     "socket": (198,),
     "clone": (220,),
 }
+"""Numbers of system calls. The doors are tracing, mounts, key rings, namespaces and handles of
+files; then changes of priority, with which a program could make itself wait for a CPU and so blame
+the machine for its time."""
 _CLONE3 = 435
 _BOTH_DOORS = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
 """io_uring, the mount calls of newer kernels, and pidfd_getfd."""
 
 
 def filter_system_calls(*, signals: bool) -> bool:
-    """Refuse sockets, new namespaces, tracing, mounts, key rings and io_uring from now on.
+    """Refuse sockets and what else ``_X86`` lists, new namespaces and io_uring from now on.
 
     ``signals`` are refused too unless they are allowed. Returns whether the machine's processor
     is known; on others nothing is filtered.

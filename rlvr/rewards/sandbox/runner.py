@@ -107,11 +107,10 @@ def _script(job: dict[str, Any]) -> None:
     names = dict(_defined(job))
     sys.settrace(None)
     sys.setprofile(None)
-    builtins.__dict__.clear()
-    builtins.__dict__.update(kept)
+    _restore(kept)
     entry = job["name"]
     tests = {name: value for name, value in names.items() if name == entry or name not in kept}
-    candidate = _plainly(_named(names, entry)) if entry else None
+    candidate = _plainly(_named(names, entry), kept) if entry else None
     if entry.isidentifier():
         tests[entry] = candidate
     tests |= {"__name__": "tests", "__builtins__": builtins, "candidate": candidate}
@@ -126,9 +125,21 @@ def _script(job: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, refusing results that are not plain, whose ``__eq__`` it could have written."""
-    return lambda *args, **named: plain.copied(function(*args, **named))  # pyright: ignore
+def _plainly(function: Any, kept: dict[str, Any]) -> Callable[..., Any]:
+    """The function, refusing results that are not plain, whose ``__eq__`` it could have written,
+    and undoing what it does to builtins."""
+
+    def candidate(*arguments: Any, **named: Any) -> Any:
+        returned = function(*arguments, **named)
+        _restore(kept)
+        return plain.copied(returned)
+
+    return candidate
+
+
+def _restore(kept: dict[str, Any]) -> None:
+    builtins.__dict__.clear()
+    builtins.__dict__.update(kept)
 
 
 def _leave(value: Any) -> None:

@@ -41,6 +41,8 @@ class CallResult:
     name: str
     arguments: tuple[Any, ...]
     expected: Any
+    wrapped: bool = False
+    """Whether ``expected`` may be the only item of a list that the dataset put around it."""
 
 
 UnitTest = InputOutput | CallResult | Value | Source
@@ -126,8 +128,9 @@ def _of_mapping(held: Mapping[str, Any], extra: Mapping[str, Any]) -> Iterator[U
     name = "" if kind.startswith("std") else _function(held) or _function(extra)
     if kind.startswith("func") and not name:
         raise UnreadableTests(f"a test of a function without its name ({', '.join(_FUNCTION)})")
+    wrapped = given == "inputs" and all(_is_list(wanted) and len(wanted) == 1 for wanted in outputs)
     for given, wanted in zip(inputs, outputs, strict=True):
-        yield _call(name, given, wanted) if name else _program(given, wanted)
+        yield _call(name, given, wanted, wrapped) if name else _program(given, wanted)
 
 
 def _program(given: Any, wanted: Any) -> InputOutput:
@@ -135,7 +138,7 @@ def _program(given: Any, wanted: Any) -> InputOutput:
     return InputOutput(stdin=lines[0], stdout=lines[1])
 
 
-def _call(name: str, given: Any, wanted: Any) -> CallResult:
+def _call(name: str, given: Any, wanted: Any, wrapped: bool) -> CallResult:
     try:
         if isinstance(given, str):
             given = [json.loads(line) for line in given.split("\n") if line.strip()]
@@ -144,7 +147,7 @@ def _call(name: str, given: Any, wanted: Any) -> CallResult:
     except ValueError as e:
         raise UnreadableTests(f"arguments of {name} are no JSON, one to a line: {e}") from e
     arguments = tuple(given) if _is_list(given) else (given,)
-    return CallResult(name=name, arguments=arguments, expected=wanted)
+    return CallResult(name=name, arguments=arguments, expected=wanted, wrapped=wrapped)
 
 
 def _json_or_text(text: str) -> Any:
