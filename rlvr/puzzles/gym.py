@@ -72,7 +72,8 @@ def score(name: str, config: Mapping[str, Any], entry: Entry, answer: str) -> fl
         ValueError: as ``dataset`` does.
         Exception: what the dataset's own scorer raised, ``UNREADABLE`` aside.
     """
-    made = dataset(name, config)
+    # A scorer looks at the entry alone, and some datasets make all of theirs at the start.
+    made = dataset(name, {**config, "size": 1})
     # Fraction("1e99999999") would take minutes and all memory.
     if not answer.strip() or len(answer) > MAX_ANSWER or _EXPONENT.search(answer):
         return 0.0
@@ -86,7 +87,7 @@ def score(name: str, config: Mapping[str, Any], entry: Entry, answer: str) -> fl
 
 @cache
 def _dataset(name: str, config: str) -> Dataset:
-    factory = _factory()
+    factory = library()
     names: Sequence[str] = sorted(factory.DATASETS.keys() - REFUSED.keys())
     if name in REFUSED:
         refused = "; ".join(f"{other}: {why}" for other, why in REFUSED.items())
@@ -106,7 +107,12 @@ def _dataset(name: str, config: str) -> Dataset:
 
 
 @cache
-def _factory() -> Any:
+def library() -> Any:
+    """reasoning-gym's factory of datasets, imported when first asked for.
+
+    Raises:
+        ModuleNotFoundError: reasoning-gym is not installed; says how to install it.
+    """
     # Optional, and a second of imports that other puzzles do without.
     try:
         from reasoning_gym import factory  # noqa: PLC0415

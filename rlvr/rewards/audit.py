@@ -62,11 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in bounds.broken_by(score(one))
     ]
     if options.json:
-        print(
-            json.dumps({"beyond": beyond, **{n: as_json(g) for n, g in graded.items()}}, indent=1)
-        )
+        rows = {n: as_json(g, bounds.seconds) for n, g in graded.items()}
+        print(json.dumps({"beyond": beyond, **rows}, indent=1))
     else:
-        _show(graded, name, beyond)
+        _show(graded, name, beyond, bounds.seconds)
     return int(bool(beyond))
 
 
@@ -88,14 +87,14 @@ def by_kind(graded: Sequence[Graded]) -> dict[tuple[str, str], list[Graded]]:
     return dict(kinds)
 
 
-def as_json(graded: Sequence[Graded]) -> dict[str, Any]:
-    """The figures of every kind and every row that is not as the suite says."""
+def as_json(graded: Sequence[Graded], slow: float) -> dict[str, Any]:
+    """The figures of every kind, and what was found of single rows."""
     return {
         "kinds": [
             {"suite": suite, "kind": kind, **_figures(score(cases))}
             for (suite, kind), cases in by_kind(graded).items()
         ],
-        "disagreements": [_row(one, what) for one, what in _disagreements(graded)],
+        "findings": [_row(one, what) for one, what in _findings(graded, slow)],
     }
 
 
@@ -112,7 +111,8 @@ def _figures(one: Score) -> dict[str, float]:
     }
 
 
-def _disagreements(graded: Sequence[Graded]) -> Iterator[tuple[Graded, str]]:
+def _findings(graded: Sequence[Graded], slow: float) -> Iterator[tuple[Graded, str]]:
+    """Every row that is not as the suite says, or took more than ``slow`` seconds."""
     for one in graded:
         if one.is_false_negative:
             yield one, "false negative"
@@ -122,6 +122,8 @@ def _disagreements(graded: Sequence[Graded]) -> Iterator[tuple[Graded, str]]:
             yield one, "accepted in one direction only"
         elif one.is_misnamed:
             yield one, "another outcome"
+        if one.seconds > slow:
+            yield one, f"slow ({one.seconds:.1f} s)"
 
 
 def _row(one: Graded, what: str) -> dict[str, str]:
@@ -139,7 +141,9 @@ def _row(one: Graded, what: str) -> dict[str, str]:
     }
 
 
-def _show(graded: Mapping[str, Sequence[Graded]], first: str, beyond: Sequence[str]) -> None:
+def _show(
+    graded: Mapping[str, Sequence[Graded]], first: str, beyond: Sequence[str], slow: float
+) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
@@ -155,7 +159,7 @@ def _show(graded: Mapping[str, Sequence[Graded]], first: str, beyond: Sequence[s
         table.add_row(*key, f"{len(cases):,}", *cells, style=style, end_section=style is not None)
     console.print(table)
     console.print(_latencies(graded))
-    shown = [_line(one, what) for one, what in _disagreements(graded[first])]
+    shown = [_line(one, what) for one, what in _findings(graded[first], slow)]
     for line in (*shown[:_SHOWN], *([f"and {len(shown) - _SHOWN} more"] if shown[_SHOWN:] else ())):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in beyond:
@@ -240,7 +244,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--suite", type=Path, action="append", help="a .jsonl file; repeatable")
     parser.add_argument("--reward", help="node, package.Class or file.py:function; default math")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--alone", action="store_true", help="without plain math-verify")
+    parser.add_argument(
+        "--alone", action="store_true", help="without plain math-verify: seconds, not minutes"
+    )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=5.0, help="longest verdict; then killed")
     parser.add_argument("--min-agreement", type=float, default=0.95)

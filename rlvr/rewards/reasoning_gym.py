@@ -25,6 +25,7 @@ class ReasoningGymScore:
     answer, or that merely has its shape, so all or nothing is the safer signal."""
 
     def __post_init__(self) -> None:
+        gym.library()  # here, so that the first verdict of a process does not wait for it
         form_named(self.form)
         if not 0 < self.correct_from <= 1:
             raise ValueError(

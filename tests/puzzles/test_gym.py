@@ -72,7 +72,7 @@ def test_an_unknown_dataset_and_an_unknown_setting_are_refused():
 
 
 def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch):
-    gym._factory.cache_clear()
+    gym.library.cache_clear()
     gym._dataset.cache_clear()
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'rlvr\[puzzles\]'"):
@@ -125,7 +125,7 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
 def test_no_dataset_that_is_let_through_runs_or_rewards_an_attack():
     global _watching
     sys.addaudithook(_watch)
-    names = sorted(gym._factory().DATASETS.keys() - gym.REFUSED.keys())
+    names = sorted(gym.library().DATASETS.keys() - gym.REFUSED.keys())
     assert len(names) > 90
     for name in names:
         made = gym.dataset(name, {})

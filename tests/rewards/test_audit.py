@@ -101,7 +101,7 @@ def test_the_figures_of_a_careless_reward(command):
 
 def test_disagreements_are_listed_with_their_reasons(command):
     _, out, _ = command("--json")
-    rows = json.loads(out)["reward"]["disagreements"]
+    rows = json.loads(out)["reward"]["findings"]
     assert [(row["what"], row["why"]) for row in rows] == [
         ("false positive", "a sign: passes one way"),
         ("false negative", "not read"),
@@ -130,6 +130,13 @@ def test_a_verdict_that_never_comes_is_a_failure_and_not_a_hang(command):
     code, out, _ = command("--json", suites=[("hostile", hangs)])
     assert code == 1
     assert "hostile: timeouts and errors: 1, at most 0" in json.loads(out)["beyond"]
+
+
+def test_a_verdict_slower_than_the_bound_is_named(command):
+    code, out, _ = command("--json", "--max-seconds=0", suites=[("responses", RESPONSES[:1])])
+    assert code == 1
+    (found,) = json.loads(out)["reward"]["findings"]
+    assert (found["why"], found["what"].partition(" ")[0]) == ("tagged", "slow")
 
 
 def test_a_function_of_a_file_is_audited_as_well(command, tmp_path):
