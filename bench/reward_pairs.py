@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from rlvr.rewards.suites import read_suite
+from rlvr.rewards.auditing.suites import read_suite
 
 PER_QUESTION = 8
 

@@ -31,7 +31,7 @@ from rich.table import Table
 from bench.reward_pairs import Response, golden, questions
 from bench.sabotaged import HANGS
 from bench.train_cpu import TRL_PYTHON, commit, cpu_model
-from rlvr.rewards.worker import RewardWorker
+from rlvr.rewards.serving.worker import RewardWorker
 from rlvr.types import Outcome, Problem, Verdict
 
 HERE = Path(__file__).parent

@@ -18,10 +18,10 @@ from rlvr.learner.settings import LearnerSettings
 from rlvr.problems.base import ProblemStream
 from rlvr.problems.stream import Without
 from rlvr.remote import Remote
-from rlvr.rewards import ported
 from rlvr.rewards.base import Shaping
-from rlvr.rewards.service import RewardService
-from rlvr.rewards.worker import check_quotas
+from rlvr.rewards.porting import ported
+from rlvr.rewards.serving.service import RewardService
+from rlvr.rewards.serving.worker import check_quotas
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
 from rlvr.rollout.pool import RolloutPool

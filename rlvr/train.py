@@ -27,7 +27,7 @@ from rlvr.loop import Loop, Metrics
 from rlvr.memory import PeakMemory
 from rlvr.model_directory import resolve_model
 from rlvr.preflight import check_resources
-from rlvr.rewards.shaped import ShapedGrader
+from rlvr.rewards.serving.shaped import ShapedGrader
 from rlvr.sinks.every import Every
 from rlvr.weights.sync import WeightSync
 

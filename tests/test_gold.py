@@ -10,8 +10,8 @@ from rlvr.assembly import Data
 from rlvr.config import ConfigError, GoldCheckConfig, RunConfig
 from rlvr.gold import check_data, fingerprint
 from rlvr.problems.stream import Shuffled
-from rlvr.rewards.check import GoldCheck, Rejected
-from rlvr.rewards.ported import About
+from rlvr.rewards.auditing.check import GoldCheck, Rejected
+from rlvr.rewards.porting.ported import About
 from rlvr.types import Outcome
 from tests.conftest import problem
 

@@ -26,7 +26,7 @@ from rlvr.config_checks import built
 from rlvr.gold import HELD_OUT, TRAINING, UNCHECKED, Checked, check_sets, described
 from rlvr.model_directory import is_local, resolve_model
 from rlvr.problems.base import ProblemStream
-from rlvr.rewards.check import GoldCheck
+from rlvr.rewards.auditing.check import GoldCheck
 from rlvr.rollout.prompt import OverlongPrompt, PromptRenderer
 from rlvr.types import Problem
 

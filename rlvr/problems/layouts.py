@@ -117,11 +117,13 @@ def _with(layout: Layout, prompt: str | None, answer: str | None) -> Layout:
 
 
 def _most(rows: Sequence[Row], layout: Layout, given: str | None) -> bool:
-    """Whether most rows have the columns that are not given, and in them what belongs there."""
+    """Whether half the rows or more have the columns that are not given, and in them what belongs there."""
     names = [name for name in (layout.prompt, layout.answer) if name != given]
     having = [row for row in rows if all(_has(row, name) for name in names)]
     fits = layout.fits
-    return 2 * len(having) > len(rows) and (fits is None or all(fits(row) for row in having))
+    return 2 * len(having) >= max(len(rows), 1) and (
+        fits is None or all(fits(row) for row in having)
+    )
 
 
 def _has(row: Row, column: str) -> bool:

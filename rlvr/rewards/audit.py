@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from rlvr.rewards.golden import Bounds, Graded, Score, score
-from rlvr.rewards.jail import JailError
-from rlvr.rewards.measure import MATH, measure
-from rlvr.rewards.suites import Case, SuiteError, read_suite
+from rlvr.rewards.auditing.golden import Bounds, Graded, Score, score
+from rlvr.rewards.auditing.measure import MATH, measure
+from rlvr.rewards.auditing.suites import Case, SuiteError, read_suite
+from rlvr.rewards.serving.jail import JailError
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 SUITES = ("equivalence", "responses", "math", "hostile")

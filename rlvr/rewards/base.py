@@ -12,7 +12,7 @@ class Reward(Protocol):
     """Grades one completion by rule.
 
     Pure and deterministic: the same problem and text give the same verdict in any process.
-    It may be slow or crash on what a model wrote; ``rewards.jail`` bounds it, so a reward
+    It may be slow or crash on what a model wrote; ``rewards.serving.jail`` bounds it, so a reward
     neither sets timers nor catches what it does not expect.
 
     It may also have

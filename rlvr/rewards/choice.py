@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rlvr.rewards import math
 from rlvr.rewards.answers import extract
 from rlvr.rewards.answers.extract import Form
-from rlvr.rewards.marked import gold_unparsed, judged, no_answer, spelled
-from rlvr.rewards.options import options_of, plain, plain_lines
+from rlvr.rewards.answers.marked import gold_unparsed, judged, no_answer, spelled
+from rlvr.rewards.answers.options import options_of, plain, plain_lines
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "choice@1"

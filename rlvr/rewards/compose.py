@@ -1,9 +1,9 @@
 """Rewards made of rewards.
 
 A part is any plug-in; a function of another framework is one too:
-``{_target_: rlvr.rewards.ported.load, spec: my_reward.py:score}``. The reward of each part is
-logged under its name, and what a part logs itself as ``name/...``. Where a part fails or abstains,
-so does the whole: there is no sum of an unknown number.
+``{_target_: rlvr.rewards.porting.ported.load, spec: my_reward.py:score}``. The reward of each part
+is logged under its name, and what a part logs itself as ``name/...``. Where a part fails or
+abstains, so does the whole: there is no sum of an unknown number.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from rlvr.rewards.answers import extract
-from rlvr.rewards.marked import form_named
+from rlvr.rewards.answers.marked import form_named
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "format@1"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rlvr.rewards.answers import extract
-from rlvr.rewards.marked import form_named, judge
+from rlvr.rewards.answers.marked import form_named, judge
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "graph_path@1"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from rlvr.rewards.answers import extract
+from rlvr.rewards.answers.marked import form_named, judge, unfenced
 from rlvr.rewards.json_io import parse_printed
-from rlvr.rewards.marked import form_named, judge, unfenced
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "grid@1"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from rlvr.rewards.answers import extract
-from rlvr.rewards.marked import gold_unparsed, judged, no_answer, unfenced
+from rlvr.rewards.answers.marked import gold_unparsed, judged, no_answer, unfenced
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "json_io@1"

@@ -12,7 +12,7 @@ import jinja2
 
 from rlvr.rewards.answers import extract
 from rlvr.rewards.answers.extract import Form
-from rlvr.rewards.chat import Chat, ChatError
+from rlvr.rewards.judging.chat import Chat, ChatError
 from rlvr.types import Outcome, Problem, Verdict
 
 PROMPT = """\

@@ -46,7 +46,7 @@ class Math:
     """How an answer is marked: ``box``, ``answer_tag``, ``hashes`` or ``phrase``."""
     right: float = 1.0
     wrong: float = 0.0
-    algebra_seconds: int = 1
+    algebra_seconds: float = 0.5
     """Longest time for math-verify over an answer that the grammar does not know; 0 never asks."""
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Math:
 
         if self.algebra_seconds < 0:
             raise ValueError(
-                f"algebra_seconds={self.algebra_seconds}: a time in whole seconds, or 0 for never"
+                f"algebra_seconds={self.algebra_seconds}: a time in seconds, or 0 for never"
             )
 
     @property
@@ -165,7 +165,11 @@ def readable(gold: str) -> bool:
         return can_be_evaluated(found.tree)
     if found.has_prose and found.words:
         return True
-    return bool(_IN_BASE.fullmatch(found.spelled))
+    return choice.is_choice(found.spelled) or bool(_IN_BASE.fullmatch(_bare(found.spelled)))
+
+
+def _bare(spelled: str) -> str:
+    return spelled.replace(WORD, "").strip()
 
 
 def _readings(gold: str, answer: str, a: Reading, b: Reading) -> Iterator[tuple[Reading, Reading]]:
@@ -202,13 +206,13 @@ def _same_reading(a: Reading, b: Reading) -> bool:
 
 def _same_letter(a: str, b: str) -> bool:
     """Single letters are choices or names; their case says nothing."""
-    a, b = a.strip(WORD), b.strip(WORD)
+    a, b = _bare(a), _bare(b)
     return len(a) == 1 and a.isalpha() and a.casefold() == b.casefold()
 
 
 def _same_in_base(a: str, b: str) -> bool:
     """``101_2`` is ``101`` where the problem has named the base."""
-    left, right = _IN_BASE.fullmatch(a), _IN_BASE.fullmatch(b)
+    left, right = _IN_BASE.fullmatch(_bare(a)), _IN_BASE.fullmatch(_bare(b))
     if left is None or right is None:
         digits, other = (left, b) if left else (right, a)
         return digits is not None and digits["digits"].upper() == other.upper()

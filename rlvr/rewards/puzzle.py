@@ -10,7 +10,7 @@ from typing import Any
 from rlvr.puzzles.tasks import task
 from rlvr.rewards.answers import extract
 from rlvr.rewards.answers.extract import Form
-from rlvr.rewards.marked import judged, no_answer
+from rlvr.rewards.answers.marked import judged, no_answer
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "puzzle@1"

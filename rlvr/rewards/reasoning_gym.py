@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rlvr.puzzles import gym
 from rlvr.rewards.answers import extract
-from rlvr.rewards.marked import form_named, judged, no_answer
+from rlvr.rewards.answers.marked import form_named, judged, no_answer
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "reasoning_gym@1"

@@ -30,11 +30,11 @@ from rlvr import recipes
 from rlvr.config import ConfigError, RunConfig
 from rlvr.config_checks import built
 from rlvr.problems.base import ProblemStream
-from rlvr.rewards.backlog import Backlog
-from rlvr.rewards.exchange import Question, RequestError, answer, prometheus, questions
-from rlvr.rewards.jail import JailError
-from rlvr.rewards.self_test import SelfTestError
-from rlvr.rewards.worker import RewardWorker
+from rlvr.rewards.serving.backlog import Backlog
+from rlvr.rewards.serving.exchange import Question, RequestError, answer, prometheus, questions
+from rlvr.rewards.serving.jail import JailError
+from rlvr.rewards.serving.self_test import SelfTestError
+from rlvr.rewards.serving.worker import RewardWorker
 from rlvr.types import Problem, Verdict
 
 MAX_BODY = 64 * 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlvr.rewards.answers import extract
-from rlvr.rewards.marked import form_named, judge, spelled
+from rlvr.rewards.answers.marked import form_named, judge, spelled
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "span@1"

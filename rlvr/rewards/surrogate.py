@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from rlvr.rewards import math
 from rlvr.rewards.answers import extract
+from rlvr.rewards.answers.marked import form_named, judged, no_answer
 from rlvr.rewards.format import has_thought
-from rlvr.rewards.marked import form_named, judged, no_answer
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "surrogate@1"

@@ -9,14 +9,14 @@ from math import isfinite
 from typing import NamedTuple, cast
 
 from rlvr.rewards.answers import extract
-from rlvr.rewards.json_io import parse_printed
-from rlvr.rewards.marked import (
+from rlvr.rewards.answers.marked import (
     form_named,
     gold_unparsed,
     judged,
     no_answer,
     spelled,
 )
+from rlvr.rewards.json_io import parse_printed
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "table@1"

@@ -24,9 +24,9 @@ from rich.console import Console
 
 from rlvr.problems.dataset import Dataset
 from rlvr.problems.table import BadRow, DatasetError, read_rows
-from rlvr.rewards import trial_report
-from rlvr.rewards.jail import JailError
-from rlvr.rewards.trial import Plan, groups, try_out
+from rlvr.rewards.serving.jail import JailError
+from rlvr.rewards.trials import report as trial_report
+from rlvr.rewards.trials.trial import Plan, groups, try_out
 from rlvr.types import Problem
 
 RESPONSES = ("response", "responses", "completion", "completions", "output")

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from typing import NamedTuple, cast
 
 from rlvr.rewards.answers import extract
+from rlvr.rewards.answers.marked import form_named, judge, spelled
 from rlvr.rewards.json_io import parse_printed
-from rlvr.rewards.marked import form_named, judge, spelled
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "zebra@1"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rlvr.rewards import audit
-from rlvr.rewards.golden import Bounds, Graded, score
-from rlvr.rewards.suites import REFUSED, Case, SuiteError, read_suite
+from rlvr.rewards.auditing.golden import Bounds, Graded, score
+from rlvr.rewards.auditing.suites import REFUSED, Case, SuiteError, read_suite
 from rlvr.types import Outcome, Verdict
 
 REWARD = """

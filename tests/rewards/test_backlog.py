@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from rlvr.rewards.backlog import Backlog
+from rlvr.rewards.serving.backlog import Backlog
 
 
 class Callers:

@@ -1,4 +1,4 @@
-from rlvr.rewards.cache import Key, VerdictCache, columns_of
+from rlvr.rewards.serving.cache import Key, VerdictCache, columns_of
 from rlvr.types import Message, Outcome, Verdict
 from tests.conftest import problem, verdict
 

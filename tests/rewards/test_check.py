@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rlvr.rewards.check import PER_CHUNK, check_references, reference_jails
+from rlvr.rewards.auditing.check import PER_CHUNK, check_references, reference_jails
 from rlvr.types import Outcome
 from tests.conftest import problem
 

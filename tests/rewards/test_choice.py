@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlvr.rewards.answers.options import in_prompt, options_of
 from rlvr.rewards.choice import FORMS, Choice
-from rlvr.rewards.options import in_prompt, options_of
 from rlvr.types import Message, Outcome, Problem
 
 PLANETS = ["Mercury", "Venus", "the Earth", "Mars"]

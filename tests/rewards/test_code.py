@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rlvr.rewards.code import Code, program
-from rlvr.rewards.jail import jailed
 from rlvr.rewards.sandbox.box import Sandbox, SandboxError
 from rlvr.rewards.sandbox.jobs import Run
+from rlvr.rewards.serving.jail import jailed
 from rlvr.rewards.unit_tests import layouts
 from rlvr.rewards.unit_tests.assertions import Source, UnreadableTests, Value, from_source
 from rlvr.rewards.unit_tests.findings import Finding, finding, job_of

@@ -6,7 +6,7 @@ from rlvr.rewards.choice import Choice
 from rlvr.rewards.compose import Gate, Routed, Sum
 from rlvr.rewards.format import Marked, Soft, Strict
 from rlvr.rewards.math import Math
-from rlvr.rewards.ported import RewardSpecError, load
+from rlvr.rewards.porting.ported import RewardSpecError, load
 from rlvr.rewards.span import Span
 from rlvr.types import Outcome, Problem, Verdict
 
@@ -223,7 +223,7 @@ def test_a_whole_is_built_from_nested_nodes(tmp_path):
                     "answer": {"_target_": "rlvr.rewards.math.Math", "form": "answer_tag"},
                 },
                 "short": {
-                    "_target_": "rlvr.rewards.ported.load",
+                    "_target_": "rlvr.rewards.porting.ported.load",
                     "spec": f"{tmp_path}/mine.py:score",
                 },
             },

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from rlvr.rewards.exchange import RequestError, answer, prometheus, questions
+from rlvr.rewards.serving.exchange import RequestError, answer, prometheus, questions
 from rlvr.types import Message, Outcome, Verdict
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.rewards.jail import Jail, JailError, Template
+from rlvr.rewards.serving.jail import Jail, JailError, Template
 from rlvr.types import Outcome, Problem
 
 HOSTILE = f"{Path(__file__).parent / 'hostile.py'}:score"
@@ -221,7 +221,7 @@ def test_a_template_that_died_is_started_again():
 def test_all_processes_end_with_their_owner():
     script = (
         "import os, sys, time\n"
-        "from rlvr.rewards.jail import Jail, Template\n"
+        "from rlvr.rewards.serving.jail import Jail, Template\n"
         "from rlvr.types import Problem\n"
         f"template = Template({HOSTILE!r})\n"
         "jail = Jail(template, seconds=5)\n"

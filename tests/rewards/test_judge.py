@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rlvr.rewards import quota
-from rlvr.rewards.chat import Chat
 from rlvr.rewards.judge import HttpJudge, injection
+from rlvr.rewards.judging import quota
+from rlvr.rewards.judging.chat import Chat
 from rlvr.types import Message, Outcome, Problem
 
 PROBLEM = Problem(id="p", prompt="What is a half?", answer="1/2")

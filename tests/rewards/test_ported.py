@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.rewards.jail import jailed
-from rlvr.rewards.ported import load
-from rlvr.rewards.styles import RewardSpecError
+from rlvr.rewards.porting.ported import load
+from rlvr.rewards.porting.styles import RewardSpecError
+from rlvr.rewards.serving.jail import jailed
 from rlvr.types import Message, Outcome, Problem
 
 PROBLEM = Problem(id="p", prompt="2+2?", answer="4", source="sums", extra={"level": 3})

@@ -5,9 +5,9 @@ import pytest
 
 from rlvr.metrics import METRICS, describe
 from rlvr.remote import WorkerDied
-from rlvr.rewards.service import RewardService
-from rlvr.rewards.worker import RewardWorker
-from rlvr.rewards.workload import Workload
+from rlvr.rewards.serving.service import RewardService
+from rlvr.rewards.serving.worker import RewardWorker
+from rlvr.rewards.serving.workload import Workload
 from rlvr.types import Outcome, RolloutGroup, Verdict
 from tests.conftest import problem, rollout
 

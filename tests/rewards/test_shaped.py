@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rlvr.rewards.shaped import ShapedGrader, part_name, shaped
+from rlvr.rewards.serving.shaped import ShapedGrader, part_name, shaped
 from rlvr.types import GradedGroup, Outcome
 from tests.conftest import graded, problem, verdict
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.rewards.marked import spelled
+from rlvr.rewards.answers.marked import spelled
 from rlvr.rewards.span import Span
 from rlvr.types import Outcome, Problem
 

@@ -6,9 +6,9 @@ import pytest
 
 from rlvr import recipes
 from rlvr.config import ConfigError
-from rlvr.rewards.jail import jailed
-from rlvr.rewards.ported import load
-from rlvr.rewards.styles import RewardSpecError
+from rlvr.rewards.porting.ported import load
+from rlvr.rewards.porting.styles import RewardSpecError
+from rlvr.rewards.serving.jail import jailed
 from rlvr.types import Message, Outcome, Problem
 
 FOREIGN = Path(__file__).parents[1] / "data" / "foreign"

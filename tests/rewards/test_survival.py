@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.rewards.worker import RewardWorker
+from rlvr.rewards.serving.worker import RewardWorker
 from rlvr.types import Outcome
 from tests.conftest import problem
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.rewards import made
 from rlvr.rewards.test import main
+from rlvr.rewards.trials import made
 
 FAULTY = Path(__file__).parents[1] / "data" / "foreign" / "faulty.py"
 QUICK = ("--limit", "3", "--calls", "40", "--seconds", "0.5")

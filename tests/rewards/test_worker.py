@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.rewards.jail import JailError
-from rlvr.rewards.self_test import SelfTestError
-from rlvr.rewards.worker import RewardWorker
+from rlvr.rewards.serving.jail import JailError
+from rlvr.rewards.serving.self_test import SelfTestError
+from rlvr.rewards.serving.worker import RewardWorker
 from rlvr.types import Outcome
 from tests.conftest import problem
 

@@ -3,8 +3,8 @@ import pickle
 import pytest
 
 from rlvr.metrics import METRICS
-from rlvr.rewards.jail import Judged
-from rlvr.rewards.workload import Reservoir, Workload, metrics, quantile
+from rlvr.rewards.serving.jail import Judged
+from rlvr.rewards.serving.workload import Reservoir, Workload, metrics, quantile
 from tests.conftest import verdict
 
 

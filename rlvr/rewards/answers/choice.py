@@ -33,6 +33,11 @@ def same(a: str, b: str, equivalent: Callable[[str, str], bool]) -> bool | None:
     return equivalent(chosen.text, other) if chosen.text else None
 
 
+def is_choice(spelled: str) -> bool:
+    """Whether a cleaned answer names an option."""
+    return _choice(spelled) is not None
+
+
 def _choice(spelled: str) -> _Choice | None:
     text = spelled.replace(WORD, "").strip()
     match = _LETTER_ALONE.fullmatch(text)

@@ -173,7 +173,9 @@ def _command(piece: str, spaced: bool) -> list[Token]:
         return [Token("func", FUNCTIONS[name], spaced)]
     if name.lower() in GREEK or name.removeprefix("var").lower() in GREEK:
         return [Token("name", "\\" + name.removeprefix("var"), spaced)]
-    if name in ("infty", "emptyset", "ell", "hbar") or piece.startswith(r"\mathbb"):
+    if name in ("infty", "emptyset", "ell", "hbar", "forall", "exists") or piece.startswith(
+        r"\mathbb"
+    ):
         return [Token("name", piece, spaced)]
     spelled = _SPELLINGS.get(piece)
     if spelled is not None:

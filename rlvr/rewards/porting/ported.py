@@ -6,7 +6,8 @@
 
 Functions written for verl, TRL, OpenRLHF, AReaL, slime or verifiers run unchanged, and so does a
 ``Rubric`` of verifiers that the file holds under that name. The convention is told by the names
-of the parameters (``rewards.styles``) unless ``style`` names it; ``kwargs`` are passed as they are.
+of the parameters (``rewards.porting.styles``) unless ``style`` names it; ``kwargs`` are passed as
+they are.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from typing import Any, cast
 
 from rlvr import plugin
 from rlvr.rewards.base import Reward
-from rlvr.rewards.foreign import Ported, Rubric, is_rubric, rubric
-from rlvr.rewards.styles import RewardSpecError, recognise
+from rlvr.rewards.porting.foreign import Ported, Rubric, is_rubric, rubric
+from rlvr.rewards.porting.styles import RewardSpecError, recognise
 from rlvr.types import Problem, Verdict
 
 _NODE = ("path", "style", "kwargs")

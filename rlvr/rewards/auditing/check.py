@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rlvr.rewards.jail import Jail, Template
-from rlvr.rewards.references import CHUNK, Fault, Seen, seen_in
+from rlvr.rewards.auditing.references import CHUNK, Fault, Seen, seen_in
+from rlvr.rewards.serving.jail import Jail, Template
 from rlvr.types import Outcome, Problem
 
 PER_CHUNK = 128
@@ -81,7 +81,7 @@ def reference_jails(
     Raises:
         JailError: the reward cannot be loaded; says why.
     """
-    node = {"_target_": "rlvr.rewards.references.References", "spec": json.dumps(spec)}
+    node = {"_target_": "rlvr.rewards.auditing.references.References", "spec": json.dumps(spec)}
     template = Template(node, memory_gb=memory_gb)
     jails: list[Jail] = []
     try:

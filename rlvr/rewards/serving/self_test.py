@@ -12,7 +12,7 @@ WRONG = "-31415926"
 
 _FIX_DATA = (
     "Correct or leave out the problem, or choose a verifier that reads such answers "
-    "(rlvr.rewards.check lists all that it does not)"
+    "(python -m rlvr.problems.check lists all that it does not)"
 )
 _FIX_CODE = "Correct the reward; a run on it would learn from noise"
 

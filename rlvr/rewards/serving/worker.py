@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from queue import SimpleQueue
 from typing import TypeVar
 
-from rlvr.rewards.jail import Jail, Template
-from rlvr.rewards.ported import About
-from rlvr.rewards.self_test import WRONG, self_test
-from rlvr.rewards.workload import Workload
+from rlvr.rewards.porting.ported import About
+from rlvr.rewards.serving.jail import Jail, Template
+from rlvr.rewards.serving.self_test import WRONG, self_test
+from rlvr.rewards.serving.workload import Workload
 from rlvr.types import Outcome, Problem, Verdict
 
 T = TypeVar("T")

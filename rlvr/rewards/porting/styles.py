@@ -25,8 +25,8 @@ from itertools import pairwise
 from types import CodeType
 from typing import Any, cast
 
-from rlvr.rewards import arguments
-from rlvr.rewards.arguments import Arguments
+from rlvr.rewards.porting import arguments
+from rlvr.rewards.porting.arguments import Arguments
 from rlvr.types import Problem
 
 TOKENS = frozenset(

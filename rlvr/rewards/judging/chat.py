@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from rlvr.rewards import quota
+from rlvr.rewards.judging import quota
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _SHOWN = 200

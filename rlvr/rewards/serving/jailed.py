@@ -19,17 +19,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rlvr.rewards.cache import Key, VerdictCache, columns_of
-from rlvr.rewards.descendants import (
+from rlvr.rewards.porting.ported import Loaded, load
+from rlvr.rewards.porting.styles import RewardSpecError
+from rlvr.rewards.serving.cache import Key, VerdictCache, columns_of
+from rlvr.rewards.serving.descendants import (
     adopt_orphans,
     children,
     die_with_parent,
     hurry,
     kill_trees,
 )
-from rlvr.rewards.ported import Loaded, load
-from rlvr.rewards.styles import RewardSpecError
-from rlvr.rewards.wire import Limits, Order, Reply, Request, receive, send
+from rlvr.rewards.serving.wire import Limits, Order, Reply, Request, receive, send
 from rlvr.types import Outcome, Problem, Verdict
 
 T = TypeVar("T")

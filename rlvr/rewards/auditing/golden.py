@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlvr.rewards.suites import Case
+from rlvr.rewards.auditing.suites import Case
 from rlvr.types import Outcome, Verdict
 
 

@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
 
-from rlvr.rewards import made, probe
-from rlvr.rewards.jail import Jail, Judged
-from rlvr.rewards.ported import About
-from rlvr.rewards.probe import Case, Seen, seen
-from rlvr.rewards.template import Template
+from rlvr.rewards.porting.ported import About
+from rlvr.rewards.serving.jail import Jail, Judged
+from rlvr.rewards.serving.template import Template
+from rlvr.rewards.trials import made, probe
+from rlvr.rewards.trials.probe import Case, Seen, seen
 from rlvr.types import Outcome, Problem, Verdict
 
 _HARD_ROWS = 2

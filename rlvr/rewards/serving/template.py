@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from rlvr.rewards.ported import About
-from rlvr.rewards.wire import Limits, Order, receive, send
+from rlvr.rewards.porting.ported import About
+from rlvr.rewards.serving.wire import Limits, Order, receive, send
 
 _ORDER_SECONDS = 30.0
 """Longest wait for a fork, which takes milliseconds unless the machine swaps."""
@@ -140,4 +140,4 @@ class Template:
         self._process.wait(_ORDER_SECONDS)
 
 
-_MAIN = "import sys; from rlvr.rewards.jailed import template; template(int(sys.argv[1]))"
+_MAIN = "import sys; from rlvr.rewards.serving.jailed import template; template(int(sys.argv[1]))"

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, cast
 
-from rlvr.rewards.template import JailError, Template
-from rlvr.rewards.wire import Reply, Request, receive, send
+from rlvr.rewards.serving.template import JailError, Template
+from rlvr.rewards.serving.wire import Reply, Request, receive, send
 from rlvr.types import Outcome, Problem, Verdict
 
 _DISPATCHES = 3

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from rlvr.rewards.arguments import columns
-from rlvr.rewards.results import CORRECT_FROM, Log, verdict, verdicts
-from rlvr.rewards.styles import RewardSpecError, Style, recognise, required
+from rlvr.rewards.porting.arguments import columns
+from rlvr.rewards.porting.results import CORRECT_FROM, Log, verdict, verdicts
+from rlvr.rewards.porting.styles import RewardSpecError, Style, recognise, required
 from rlvr.types import Outcome, Problem, Verdict
 
 _LOCAL = threading.local()

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from rlvr.remote import PhaseTimeout, Remote, WorkerDied
-from rlvr.rewards.backlog import Backlog
-from rlvr.rewards.workload import Workload, metrics
+from rlvr.rewards.serving.backlog import Backlog
+from rlvr.rewards.serving.workload import Workload, metrics
 from rlvr.types import GradedGroup, Problem, RolloutGroup, Verdict
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rlvr.rewards.results import CORRECT_FROM
-from rlvr.rewards.trial import Difference, Judgement, Plan, Trial
+from rlvr.rewards.porting.results import CORRECT_FROM
+from rlvr.rewards.trials.trial import Difference, Judgement, Plan, Trial
 from rlvr.types import Outcome
 
 _SHOWN = 8

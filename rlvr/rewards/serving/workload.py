@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlvr.rewards.jail import Judged
+from rlvr.rewards.serving.jail import Judged
 
 _LATENCIES = 2000
 """Kept of a step and worker: enough for a p99 that rests on twenty of them."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from rlvr.rewards.ported import Loaded, load
+from rlvr.rewards.porting.ported import Loaded, load
 from rlvr.types import Outcome, Problem, Verdict
 
 Case = tuple[Problem, tuple[str, ...]]
@@ -30,7 +30,7 @@ def seen(verdict: Verdict) -> Seen:
 
 def node(spec: object) -> dict[str, Any]:
     """What a jail loads to have ``spec`` probed. As JSON, since a nested node would be built."""
-    return {"_target_": "rlvr.rewards.probe.Probe", "spec": json.dumps(spec)}
+    return {"_target_": "rlvr.rewards.trials.probe.Probe", "spec": json.dumps(spec)}
 
 
 def question(kind: str, cases: Sequence[Case], count: int) -> Problem:

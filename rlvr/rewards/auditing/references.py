@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rlvr.rewards.ported import Loaded, load
+from rlvr.rewards.porting.ported import Loaded, load
 from rlvr.types import Outcome, Problem, Verdict
 
 CHUNK = "references"

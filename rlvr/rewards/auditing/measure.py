@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Self
 
-from rlvr.rewards.golden import Graded
-from rlvr.rewards.jail import Jail, Template
-from rlvr.rewards.suites import Case
+from rlvr.rewards.auditing.golden import Graded
+from rlvr.rewards.auditing.suites import Case
+from rlvr.rewards.serving.jail import Jail, Template
 from rlvr.types import Problem
 
 MATH = {"_target_": "rlvr.rewards.math.Math"}

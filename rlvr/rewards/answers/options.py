@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, cast
 
+from rlvr.rewards.answers.marked import spelled
 from rlvr.rewards.json_io import parse
-from rlvr.rewards.marked import spelled
 from rlvr.types import Problem
 
 MAX_PROMPT = 100_000
