@@ -11,11 +11,12 @@ demo: .venv/.runtime
 	@test -f models/tiny/config.json || $(BIN)/python -m rlvr.tiny --out models/tiny
 	$(BIN)/python -m rlvr.train recipe=grpo_tiny
 
-test: .venv/.dev lint
-	$(BIN)/python -m pytest
+# The slow ones start engines that take all cores, so they come one after the other.
+test: test-fast lint
+	$(BIN)/python -m pytest -m "slow or gpu"
 
 test-fast: .venv/.dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

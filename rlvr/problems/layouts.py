@@ -117,7 +117,7 @@ def _with(layout: Layout, prompt: str | None, answer: str | None) -> Layout:
 
 
 def _most(rows: Sequence[Row], layout: Layout, given: str | None) -> bool:
-    """Whether half the rows or more have the columns that are not given, and in them what belongs there."""
+    """Whether half the rows have the columns that are not given, and in them what belongs there."""
     names = [name for name in (layout.prompt, layout.answer) if name != given]
     having = [row for row in rows if all(_has(row, name) for name in names)]
     fits = layout.fits
