@@ -76,6 +76,38 @@ def test_hostile_responses_are_graded_like_any_other():
     assert not trap.exists()
 
 
+PIECES = (
+    r"\frac { } 1 2 0.5 x n + - * / ^ _ ( ) [ ] \{ \} , ; and or = < > \le \in \cup \setminus "
+    r"\infty \pi e i \sqrt [3] \sin \log | \pm ! % ^\circ \text{cm} \begin{pmatrix} \end{pmatrix} "
+    r"& \\ : ... \approx \sum_{k=1}^{n} \prod_{k=1}^{50} \binom \lfloor \rfloor \emptyset 1,234 "
+    r"1e300 is not 答案 不 ½ √ ² ' \pmod \det \max f(x) x_1 \overline{3} $ \$ million percent U"
+).split(" ")
+DEEP = [
+    "+".join("x" * 990),
+    "*".join("x" * 990),
+    "5" + "!" * 900,
+    "(" * 400 + "1" + ")" * 400,
+    "\\sum_{k=1}^{300}" * 20 + "k",
+    "9^{9^{9^{9}}}",
+    "(x+1)^{10^6}",
+    "2^" * 900 + "2",
+]
+nonsense = st.lists(st.sampled_from(PIECES), min_size=1, max_size=40).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(nonsense, nonsense)
+def test_nonsense_is_compared_without_an_error_and_without_direction(a, b):
+    assert equivalent(a, b) == equivalent(b, a)
+    grade(a, f"\\boxed{{{b}}}")
+
+
+@pytest.mark.parametrize("text", DEEP, ids=lambda text: text[:12])
+def test_what_is_long_or_deep_is_compared_in_bounded_work(text):
+    assert not equivalent(text, "5") and not equivalent("x > 1", text)
+    assert equivalent(text, text)
+
+
 def test_verdicts_are_the_same_from_many_threads_at_once():
     cases = rows("equivalence.jsonl")[::3]
     with ThreadPoolExecutor(8) as threads:
@@ -99,7 +131,8 @@ def test_an_integral_that_sympy_never_ends_is_wrong_after_its_time():
 @pytest.mark.parametrize("gold", READABLE)
 def test_every_reference_passes_its_own_check(gold):
     reward = Math()
-    verdict = reward(Problem(id="", prompt="", answer=gold), reward.example(gold))
+    problem = Problem(id="", prompt="", answer=gold)
+    verdict = reward(problem, reward.example(problem))
     assert verdict.outcome is Outcome.CORRECT, verdict
 
 

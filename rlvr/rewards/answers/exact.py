@@ -116,6 +116,14 @@ def _multiple(*values: Fraction) -> int:
     return math.lcm(*map(_integer, values))
 
 
+def _largest(*values: Fraction) -> Fraction:
+    return max(values)
+
+
+def _smallest(*values: Fraction) -> Fraction:
+    return min(values)
+
+
 def _double_factorial(n: Fraction) -> Fraction:
     return Fraction(math.prod(range(_natural(n), 0, -2)))
 
@@ -143,8 +151,8 @@ _FUNCTIONS: dict[str, Any] = {
     "binom": _binomial,
     "floor": math.floor,
     "ceil": math.ceil,
-    "max": max,
-    "min": min,
+    "max": _largest,
+    "min": _smallest,
     "gcd": _divisor,
     "lcm": _multiple,
     "mod": _remainder,

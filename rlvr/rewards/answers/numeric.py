@@ -22,6 +22,7 @@ MAX_LOG = 1e6
 MAX_ANGLE = 1e15
 MAX_GAMMA = 1e5
 MAX_TERMS = 300
+MAX_OPERATIONS = 4000
 SUMS = frozenset({"sum", "prod"})
 _STEPS = SUMS | {"floor", "ceil", "mod", "binom", "factorial", "double_factorial", "gcd", "lcm"}
 """What is about whole numbers, or jumps between them."""
@@ -46,6 +47,7 @@ def evaluate(node: Node, at: int | None = None) -> Any:
     Raises:
         NotNumeric: no single number, undefined, or too large.
     """
+    _contexts.operations = 0
     try:
         found = _evaluate(node, at)
     except (ArithmeticError, ValueError, NotImplementedError, TypeError) as e:
@@ -72,7 +74,9 @@ def same(a: Node, b: Node) -> bool | None:
     none together."""
     names = variables(a) | variables(b)
     steps = any(isinstance(n, Call) and n.op in _STEPS for x in (a, b) for n in walk(x))
-    points = (None,) if not names else range(_WHOLE, _WHOLE + 16) if steps else range(6)
+    sums = any(isinstance(n, Call) and n.op in SUMS for x in (a, b) for n in walk(x))
+    whole = range(_WHOLE, _WHOLE + (4 if sums else 16))
+    points = (None,) if not names else whole if steps else range(6)
     met = 0
     for point in points:
         try:
@@ -129,6 +133,9 @@ def close(a: Any, b: Any) -> bool:
 
 def _evaluate(node: Node, at: int | None, bound: Bound | None = None) -> Any:
     mp = _mp()
+    _contexts.operations += 1
+    if _contexts.operations > MAX_OPERATIONS:
+        raise NotNumeric("too much work")
     match node:
         case Num():
             return mp.mpf(node.value.numerator) / node.value.denominator

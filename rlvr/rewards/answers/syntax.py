@@ -16,7 +16,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from rlvr.rewards.answers.brackets import Brackets
-from rlvr.rewards.answers.cursor import NOTHING
+from rlvr.rewards.answers.cursor import MAX_DEPTH, NOTHING
 from rlvr.rewards.answers.tokens import Token, Unreadable
 from rlvr.rewards.answers.tree import (
     Call,
@@ -26,6 +26,7 @@ from rlvr.rewards.answers.tree import (
     Name,
     Node,
     Num,
+    depth,
 )
 from rlvr.rewards.answers.vocabulary import CHATTER
 
@@ -39,13 +40,32 @@ _SUMS = {"+": "+", "-": "-", r"\pm": "pm", r"\mp": "mp", r"\lor": "lor", r"\land
 _ATOMS = frozenset({r"\sum", r"\prod", r"\frac", r"\binom", r"\lfloor", r"\lceil", r"\{"})
 
 
+_LONG_SUM = 16
+
+
 def parse(tokens: list[Token]) -> Node:
-    """The tree of a whole answer.
+    """The tree of a whole answer, of at most ``MAX_DEPTH`` levels.
 
     Raises:
         Unreadable: says at what it fails.
     """
-    return _Parser(tokens).whole()
+    tree = _Parser(tokens).whole()
+    if depth(tree) > MAX_DEPTH:
+        raise Unreadable(f"operations nested more than {MAX_DEPTH} deep")
+    return tree
+
+
+def _added(first: Node, terms: list[tuple[str, Node]]) -> Node:
+    """A sum from left to right; a long one halved again and again, so that it is not deep."""
+    if len(terms) <= _LONG_SUM or any(op not in "+-" for op, _ in terms):
+        for op, term in terms:
+            first = Call(op, (first, term))
+        return first
+    nodes = [first, *(term if op == "+" else Call("neg", (term,)) for op, term in terms)]
+    while len(nodes) > 1:
+        pairs = zip(nodes[::2], nodes[1::2], strict=False)
+        nodes = [Call("+", pair) for pair in pairs] + nodes[len(nodes) - len(nodes) % 2 :]
+    return nodes[0]
 
 
 class _Parser(Brackets):
@@ -148,12 +168,14 @@ class _Parser(Brackets):
             node, unit = node.value, node.unit
         if sign is not None and sign.text != "+":
             node = Call("neg" if sign.text == "-" else _SUMS[sign.text], (node,))
+        terms: list[tuple[str, Node]] = []
         while self._next.kind in ("sign", "command") and self._next.text in _SUMS:
             op = _SUMS[self._take().text]
             other = self._term()
             if isinstance(other, Measured):
                 other, unit = other.value, other.unit
-            node = Call(op, (node, other))
+            terms.append((op, other))
+        node = _added(node, terms)
         return node if unit is None else Measured(node, unit)
 
     def _term(self) -> Node:

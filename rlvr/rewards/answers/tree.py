@@ -112,6 +112,15 @@ def walk(node: Node) -> Iterator[Node]:
         rest += children(node)
 
 
+def depth(node: Node) -> int:
+    """Levels of a tree, without climbing it by recursion."""
+    level, levels = [node], 0
+    while level:
+        level = [child for parent in level for child in children(parent)]
+        levels += 1
+    return levels
+
+
 def variables(node: Node) -> frozenset[str]:
     """Names that stand for no known constant."""
     found: set[str] = set()
