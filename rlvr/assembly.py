@@ -19,8 +19,9 @@ from rlvr.problems.base import ProblemStream
 from rlvr.problems.stream import Without
 from rlvr.remote import Remote
 from rlvr.rewards.base import Shaping
-from rlvr.rewards.porting import ported
+from rlvr.rewards.porting.ported import About
 from rlvr.rewards.serving.service import RewardService
+from rlvr.rewards.serving.template import JailError, Template
 from rlvr.rewards.serving.worker import check_quotas
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
@@ -41,7 +42,7 @@ class Data:
     render: PromptRenderer
     overlong: int
     """Training problems that were left out because their prompt is too long."""
-    reward: ported.About
+    reward: About
     layout: str
     """How the training rows were read; empty for problems that come from no table."""
 
@@ -69,10 +70,7 @@ def read_data(run: RunConfig, model: str) -> Data:
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model={run.model}: {error}") from error
-    try:
-        reward = ported.load(run.reward).about
-    except ValueError as error:
-        raise ConfigError(f"reward: {error}") from error
+    reward = about_reward(run)
     try:
         check_quotas(reward, run.reward_service.quotas)
     except ValueError as error:
@@ -97,6 +95,20 @@ def read_data(run: RunConfig, model: str) -> Data:
         reward=reward,
         layout=getattr(problems, "layout", ""),
     )
+
+
+def about_reward(run: RunConfig) -> About:
+    """What is known of the reward, which is loaded in a process that can be killed.
+
+    Raises:
+        ConfigError: it cannot be loaded, or not in ``reward_service.start_seconds``.
+    """
+    try:
+        template = Template(run.reward, start_seconds=run.reward_service.start_seconds)
+    except JailError as error:
+        raise ConfigError(f"reward: {error}") from error
+    template.close()
+    return template.about
 
 
 def asks(run: RunConfig, *, learner: bool) -> list[Ask]:

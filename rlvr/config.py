@@ -104,6 +104,8 @@ class RewardServiceConfig:
     """What one process may take beyond the loaded reward (GiB); 0 sets no limit."""
     seconds: float = 5.0
     """Longest time for one verdict, from dispatch; past it the process is killed."""
+    start_seconds: float = 60.0
+    """Longest time for loading the reward."""
     max_failure_rate: float = 0.1
     """Share of verdicts of a step that may be ``timeout`` or ``error`` before the run stops; from
     half of it on the run warns."""

@@ -79,6 +79,7 @@ ABOVE_ZERO = (
     "learner.optimizer.lr",
     "learner.optimizer.eps",
     "reward_service.seconds",
+    "reward_service.start_seconds",
     "gold_check.limit_seconds",
     *(f"budgets.{phase.name}" for phase in fields(BudgetConfig)),
 )

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -37,7 +36,10 @@ TRAINING, HELD_OUT = "training", "held out"
 JUDGES = ("math-verify", "latex2sympy2-extended", "sympy")
 """Packages on whose versions verdicts rest."""
 
-UNCHECKED = "not checked: this reward has no example(answer) that says how a right answer looks"
+UNCHECKED = (
+    "not checked: the reward does not say how a right answer looks (a method example(problem)); "
+    "python -m rlvr.rewards.test tries a function out"
+)
 
 _PASSING = (Outcome.TIMEOUT, Outcome.ERROR)
 """Outcomes that may be others another day, so a check with one of them is not remembered."""
@@ -58,9 +60,11 @@ class Checked:
     def __str__(self) -> str:
         check = self.check
         asked = check.checked - check.unasked
-        if not asked:
-            return f"{self.name}: {UNCHECKED}"
+        if check.unasked and not asked:
+            return f"{self.name}: not checked: {check.unasked:,}, without an example"
         text = f"{len(check.rejected):,} of {asked:,} references rejected"
+        if check.unasked:
+            text += f" (not checked: {check.unasked:,}, without an example)"
         if not check.is_complete:
             text += f" in a random sample of the {check.total:,}, for want of time"
         return f"{self.name}: {text}"
@@ -106,7 +110,8 @@ def check_data(run: RunConfig, data: Data) -> Gold:
     """
     if run.gold_check.policy == "off":
         return Gold(data=data, sets=(), note="not checked (gold_check.policy=off)")
-    sets = check_sets(run, {TRAINING: data.problems.all(), HELD_OUT: data.held_out})
+    both = {TRAINING: data.problems.all(), HELD_OUT: data.held_out}
+    sets = check_sets(run, both) if data.reward.exemplified else ()
     if not sets:
         return Gold(data=data, sets=(), note=UNCHECKED)
     for checked in sets:
@@ -124,17 +129,11 @@ def check_data(run: RunConfig, data: Data) -> Gold:
 
 
 def check_sets(run: RunConfig, sets: Mapping[str, Sequence[Problem]]) -> tuple[Checked, ...]:
-    """Every set's references, graded now or remembered; nothing where the reward can't be asked.
+    """Every set's references, graded now or remembered, by a reward that has ``example``.
 
     Raises:
         ConfigError: the reward cannot be loaded.
     """
-    try:
-        loaded = ported.load(run.reward)
-    except ValueError as error:
-        raise ConfigError(f"reward: {error}") from error
-    if not hasattr(loaded.reward, "example"):
-        return ()
     files = {name: _file(run, problems) for name, problems in sets.items() if problems}
     checks = {name: _read(file, run.gold_check.limit_seconds) for name, file in files.items()}
     unknown = {name: sets[name] for name, check in checks.items() if check is None}
@@ -283,12 +282,8 @@ def _version(package: str) -> str:
 
 def _sources(spec: object) -> list[Path]:
     """The files of the package of rewards, and the file of each plug-in in ``spec``."""
-    files = set(Path(ported.__file__).parent.rglob("*.py"))
-    for target in _targets(spec):
-        code = getattr(plugin.locate(target), "__module__", "")
-        place = getattr(sys.modules.get(code), "__file__", None)
-        if place:
-            files.add(Path(place))
+    files = set(Path(ported.__file__).parents[1].rglob("*.py"))
+    files |= {Path(place) for target in _targets(spec) if (place := plugin.file_of(target))}
     return sorted(files)
 
 

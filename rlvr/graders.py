@@ -34,6 +34,7 @@ def settings(service: RewardServiceConfig, reward: object) -> dict[str, Any]:
         "memory_gb": service.memory_gb,
         "cache": service.cache,
         "quotas": dict(service.quotas),
+        "start_seconds": service.start_seconds,
     }
 
 

@@ -95,6 +95,15 @@ def attribute(target: str) -> Any:
     return getattr(module, name, None)
 
 
+def file_of(target: str) -> str | None:
+    """The file that holds what ``target`` names, found without importing it; None where none."""
+    place = target.rpartition(":" if ".py:" in target else ".")[0]
+    if ".py:" in target:
+        return place
+    spec = importlib.util.find_spec(place)
+    return spec.origin if spec is not None and spec.has_location else None
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """``; did you mean ...?`` with the choice that is spelled most alike, or nothing."""
     match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
@@ -159,7 +168,7 @@ def _import(place: str, target: str) -> ModuleType:
             f"{target}: there is no module {missing!r}"
             f"{nearest(leaf, [module.name for module in siblings])}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(_import_failed(target, error)) from error
 
 
@@ -174,13 +183,13 @@ def _import_file(path: Path, target: str) -> ModuleType:
     sys.modules[name] = module  # Dataclasses look their own module up while it is being imported.
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(_import_failed(target, error)) from error
     return module
 
 
-def _import_failed(target: str, error: Exception) -> str:
+def _import_failed(target: str, error: Exception | SystemExit) -> str:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}:{error.lineno}"
     else:

@@ -23,8 +23,8 @@ from rlvr.types import Outcome, Verdict
 class Whole:
     strict: bool = True
 
-    def example(self, answer):
-        return answer
+    def example(self, problem):
+        return problem.answer
 
     def __call__(self, problem, text):
         right = text.isdigit() or not self.strict
@@ -76,7 +76,7 @@ def checks(monkeypatch):
     return calls
 
 
-def data(*answers, held_out=()):
+def data(*answers, held_out=(), exemplified=True):
     training = [problem(f"t/{i}", answer) for i, answer in enumerate(answers)]
     rest = [problem(f"h/{i}", answer) for i, answer in enumerate(held_out)]
     return Data(
@@ -84,7 +84,7 @@ def data(*answers, held_out=()):
         held_out=rest,
         render=lambda problem: (1,),
         overlong=0,
-        reward=About(name="whole", style="plug-in", maximum=None),
+        reward=About(name="whole", style="plug-in", maximum=None, exemplified=exemplified),
         layout="",
     )
 
@@ -147,7 +147,7 @@ def test_a_run_whose_problems_are_all_left_out_is_refused(run, checks):
 
 def test_a_reward_without_an_example_is_skipped_and_said_so(run, tmp_path, checks):
     run.reward = f"{tmp_path}/whole.py:score"
-    assert "no example(answer)" in check_data(run, data("four")).note
+    assert "not checked" in check_data(run, data("four", exemplified=False)).note
     assert checks == []
 
 
@@ -172,6 +172,11 @@ def test_whatever_a_verdict_rests_on_makes_it_look_again(run, tmp_path, checks, 
         (tmp_path / "whole.py").write_text(REWARD + "\n# another\n")
     check_data(run, data(*answers))
     assert checks == [2, 2]
+
+
+def test_the_code_of_all_rewards_is_part_of_what_a_verdict_rests_on():
+    files = {file.name for file in gold._sources({"_target_": "rlvr.rewards.math.Math"})}
+    assert {"math.py", "ported.py", "compare.py"} <= files
 
 
 def test_failures_of_the_reward_are_not_remembered(run, checks):

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlvr import recipes
+from rlvr.assembly import about_reward
 from rlvr.config import ConfigError, RunConfig
 from rlvr.config_checks import built
 from rlvr.gold import HELD_OUT, TRAINING, UNCHECKED, Checked, check_sets, described
@@ -73,7 +74,8 @@ def look(run: RunConfig) -> list[Look]:
         ConfigError: the problems cannot be read, or the reward cannot be loaded.
     """
     sets = _sets(run)
-    checked = {one.name: one.check for one in check_sets(run, sets)}
+    checks = check_sets(run, sets) if about_reward(run).exemplified else ()
+    checked = {one.name: one.check for one in checks}
     render = _renderer(run)
     first: dict[object, str] = {}
     return [
@@ -97,6 +99,7 @@ def as_json(one: Look) -> dict[str, Any]:
         "problems": sum(one.sources.values()),
         "sources": dict(one.sources),
         "checked": gold.checked - gold.unasked if gold else 0,
+        "not_checked": gold.unasked if gold else sum(one.sources.values()),
         "rejected": [described(rejected) for rejected in gold.rejected] if gold else [],
         "empty_prompts": list(one.empty),
         "overlong_prompts": None if one.overlong is None else list(one.overlong),

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from rlvr.types import GradedGroup, Problem, Verdict
 
+OTHERS = "*"
+"""Among the routes of a reward, the place of all sources that have none of their own."""
+
 
 class Reward(Protocol):
     """Grades one completion by rule.
@@ -17,12 +20,16 @@ class Reward(Protocol):
 
     It may also have
         ``maximum: float``                 the reward of a right answer; asserted by the self-test
-        ``example(answer) -> str | None``  a text that gives ``answer`` as it wants to see it
+        ``example(problem) -> str | None``
+            a right answer as it wants to see it; None where the problem holds none. The self-test
+            also asks it of the problem with a wrong answer in place of the reference
         ``key(problem, text) -> str | None``
             what of the text its verdict rests on, such as the extracted answer: texts of equal
             keys get the verdict of the first from a cache; None where it must look each time
         ``dress(text) -> str``             for one that judges form alone: the text in that form
-        ``routes: Mapping[str, str]``      ``Problem.source`` -> name of what judges it
+        ``routes: Mapping[str, str]``
+            ``Problem.source`` -> name of what judges it, and ``OTHERS`` -> that of all other
+            sources; without it they are judged under the name of the reward itself
     """
 
     def __call__(self, problem: Problem, text: str) -> Verdict: ...

@@ -80,8 +80,9 @@ class Choice:
         """The reward of a right answer."""
         return 1.0
 
-    def example(self, answer: str) -> str:
-        """A text that gives ``answer`` in the first form that is looked for."""
+    def example(self, problem: Problem) -> str:
+        """A text that gives the reference in the first form that is looked for."""
+        answer = problem.answer
         first = self.forms[0]
         if first not in ("phrase", "letter"):
             return extract.mark(answer, Form(first))

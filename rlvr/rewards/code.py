@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -85,16 +86,23 @@ class Code:
         """The reward of a program that passes all tests."""
         return self.right
 
-    def example(self, answer: str) -> str | None:
-        """The reference solution, where the tests in ``answer`` carry one under ``solution``."""
+    def example(self, problem: Problem) -> str | None:
+        """The reference solution: what stands under ``solution`` beside the tests in the answer, or
+        in the column of that name. None where there is none, or none in Python."""
         try:
-            held: Any = json.loads(answer)
+            held: Any = json.loads(problem.answer)
         except ValueError:
+            held = None
+        beside = cast(Mapping[str, Any], held if isinstance(held, dict) else {})
+        solution = beside.get("solution") or problem.extra.get("solution")
+        if not isinstance(solution, str) or not solution.strip():
             return None
-        if not isinstance(held, dict):
+        source = program(solution) or solution
+        try:
+            ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
-        solution = cast(dict[str, Any], held).get("solution")
-        return f"```python\n{solution}\n```" if isinstance(solution, str) else None
+        return f"```python\n{source}\n```"
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The program."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import fsum, isfinite
 
-from rlvr.rewards.base import Reward
+from rlvr.rewards.base import OTHERS, Reward
 from rlvr.rewards.parts import (
     check_parts,
     example_for_all,
@@ -68,9 +68,9 @@ class Sum:
         """Those of the part that decides."""
         return routes_of(self.rewards[self.decides])
 
-    def example(self, answer: str) -> str | None:
+    def example(self, problem: Problem) -> str | None:
         """A text that all parts accept; None where they do not say how it looks."""
-        return example_for_all(self.rewards[self.decides], self.rewards.values(), answer)
+        return example_for_all(self.rewards[self.decides], self.rewards.values(), problem)
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The keys of all parts; None where one of them has none."""
@@ -125,9 +125,9 @@ class Gate:
         """Those of the answer."""
         return routes_of(self.answer)
 
-    def example(self, answer: str) -> str | None:
-        """A text that opens the gate and gives ``answer``; None where that is not said."""
-        return example_for_all(self.answer, (self.gate,), answer)
+    def example(self, problem: Problem) -> str | None:
+        """A right answer that opens the gate; None where that is not said."""
+        return example_for_all(self.answer, (self.gate,), problem)
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The keys of both; None where one of them has none."""
@@ -170,11 +170,18 @@ class Routed:
         named = {f"routes.{source}": name for source, name in self.routes.items()}
         if self.default is not None:
             named["default"] = self.default
+        if self.routes.get(OTHERS, self.default) != self.default:
+            raise ValueError(
+                f"routes.{OTHERS}={self.routes[OTHERS]!r}: name the reward of all other sources "
+                "in default"
+            )
         for place, name in named.items():
             if name not in self.rewards:
                 raise ValueError(
                     f"{place}={name!r} is no reward; take one of {', '.join(self.rewards)}"
                 )
+        if self.default is not None:
+            object.__setattr__(self, "routes", {**self.routes, OTHERS: self.default})
 
     @property
     def maximum(self) -> float | None:
@@ -182,11 +189,13 @@ class Routed:
         maxima = {maximum_of(reward) for reward in self.rewards.values()}
         return maxima.pop() if len(maxima) == 1 else None
 
-    def example(self, answer: str) -> str | None:
-        """The text on which all rewards agree; None where they want to see different ones, for an
-        answer alone does not tell its source."""
-        texts = {example_of(reward, answer) for reward in self.rewards.values()}
-        return texts.pop() if len(texts) == 1 else None
+    def example(self, problem: Problem) -> str | None:
+        """That of the reward that judges; None where it does not say.
+
+        Raises:
+            LookupError: the source has no route, and there is no default.
+        """
+        return example_of(self.rewards[self._route(problem)], problem)
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The name and the key of the reward that judges; None where it has none."""

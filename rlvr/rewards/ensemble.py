@@ -70,10 +70,10 @@ class NaiveBayes:
         """The probability where all accept the answer."""
         return posterior(((voter, True) for voter in self.voters.values()), prior=self.prior)
 
-    def example(self, answer: str) -> str | None:
+    def example(self, problem: Problem) -> str | None:
         """A text that all voters accept; None where they do not say how it looks."""
         rewards = [voter.reward for voter in self.voters.values()]
-        return example_for_all(rewards[0], rewards, answer)
+        return example_for_all(rewards[0], rewards, problem)
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The keys of all voters; None where one of them has none."""

@@ -45,10 +45,10 @@ class JsonIO:
         """The reward of a right answer."""
         return 1.0
 
-    def example(self, answer: str) -> str:
-        """A text that predicts ``answer``."""
-        keys, value = self._wanted(answer)
-        return json.dumps({keys[0]: answer if isinstance(value, _Unread) else value})
+    def example(self, problem: Problem) -> str:
+        """A text that predicts the reference."""
+        keys, value = self._wanted(problem.answer)
+        return json.dumps({keys[0]: problem.answer if isinstance(value, _Unread) else value})
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         keys, wanted = self._wanted(problem.answer)

@@ -70,9 +70,9 @@ class Math:
         """The reward of a right answer."""
         return self.right
 
-    def example(self, answer: str) -> str:
-        """A text that gives ``answer`` in the form that is looked for."""
-        return extract.mark(extract.unboxed(answer), Form(self.form))
+    def example(self, problem: Problem) -> str:
+        """A text that gives the reference in the form that is looked for."""
+        return extract.mark(extract.unboxed(problem.answer), Form(self.form))
 
     def key(self, problem: Problem, text: str) -> str | None:
         """The marked answers, on which alone the verdict rests."""

@@ -20,8 +20,8 @@ class MathVerify:
 
     maximum: float = 1.0
 
-    def example(self, answer: str) -> str:
-        return rf"\boxed{{{answer}}}"
+    def example(self, problem: Problem) -> str:
+        return rf"\boxed{{{problem.answer}}}"
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         # Here: importing sympy takes a second, which whoever only names the class need not wait.
@@ -34,7 +34,7 @@ class MathVerify:
             library.LatexExtractionConfig(boxed_match_priority=0),
             library.ExprExtractionConfig(),
         ]
-        gold = library.parse(self.example(problem.answer), configs, parsing_timeout=None)
+        gold = library.parse(self.example(problem), configs, parsing_timeout=None)
         if not gold:
             return Verdict(outcome=Outcome.GOLD_UNPARSED, reward=None, verifier=VERIFIER)
         answer = library.parse(text, configs, parsing_timeout=None)

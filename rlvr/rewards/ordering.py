@@ -38,9 +38,9 @@ class Ordering:
         """The reward of a right answer."""
         return 1.0
 
-    def example(self, answer: str) -> str:
-        """A text that gives ``answer`` in the form that is looked for."""
-        return extract.mark(answer, form_named(self.form))
+    def example(self, problem: Problem) -> str:
+        """A text that gives the reference in the form that is looked for."""
+        return extract.mark(problem.answer, form_named(self.form))
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return judge(

@@ -44,14 +44,14 @@ def maximum_of(part: Reward) -> float | None:
 
 
 def routes_of(part: Reward) -> Mapping[str, str]:
-    """The sources that a part routes, and whereto; empty for one that judges all alike."""
+    """Whereto a part routes each source; empty for one that judges all alike."""
     return getattr(part, "routes", {})
 
 
-def example_of(part: Reward, answer: str) -> str | None:
-    """A text that gives ``answer`` as a part wants to see it; None where it does not say."""
+def example_of(part: Reward, problem: Problem) -> str | None:
+    """A right answer as a part wants to see it; None where it does not say."""
     example = getattr(part, "example", None)
-    return None if example is None else example(answer)
+    return None if example is None else example(problem)
 
 
 def key_of(part: Reward, problem: Problem, text: str) -> str | None:
@@ -71,19 +71,18 @@ def key_of_all(parts: Mapping[str, Reward], problem: Problem, text: str) -> str 
     return json.dumps(keys)
 
 
-def example_for_all(first: Reward, others: Collection[Reward], answer: str) -> str | None:
+def example_for_all(first: Reward, others: Collection[Reward], problem: Problem) -> str | None:
     """The first's example, dressed as the others want it; None where they do not say.
 
     What judges answers must agree on the example. What judges form alone has a method
     ``dress(text) -> str``, which lays any text out in that form; all must like the last dress.
     """
-    text = example_of(first, answer)
+    text = example_of(first, problem)
     if text is None:
         return None
     forms = [cast(_Form, part) for part in others if hasattr(part, "dress")]
-    if any(example_of(part, answer) != text for part in others if part not in (first, *forms)):
+    if any(example_of(part, problem) != text for part in others if part not in (first, *forms)):
         return None
-    problem = Problem(id="example", prompt="", answer=answer)
     for form in forms:
         text = form.dress(text)
     liked = all(form(problem, text).outcome is Outcome.CORRECT for form in forms)

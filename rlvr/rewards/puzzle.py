@@ -34,8 +34,9 @@ class Puzzle:
         """The reward of a right answer."""
         return 1.0
 
-    def example(self, answer: str) -> str:
-        """A text that gives ``answer`` as the prompts of puzzles ask for it."""
+    def example(self, problem: Problem) -> str:
+        """A text that gives the reference as the prompts of puzzles ask for it."""
+        answer = problem.answer
         longest = max((len(run) for run in re.findall("`+", answer)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}\n{answer}\n{fence}"

@@ -38,8 +38,9 @@ class ReasoningGymScore:
         """The reward of a right answer."""
         return 1.0
 
-    def example(self, answer: str) -> str | None:
-        """A text that gives ``answer``; None where the dataset has no reference."""
+    def example(self, problem: Problem) -> str | None:
+        """A text that gives the reference; None where the dataset has none."""
+        answer = problem.answer
         return extract.mark(answer, form_named(self.form)) if answer else None
 
     def __call__(self, problem: Problem, text: str) -> Verdict:

@@ -155,6 +155,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except JailError as error:
         log.error("%s", error)
         return _refusal(503, str(error))
+    except RecursionError:
+        return _refusal(400, "the problem is nested too deeply to be passed on; flatten its extra")
     except web.HTTPException as error:
         return _refusal(error.status, error.text or error.reason)
     except Exception as error:
@@ -192,6 +194,7 @@ def _worker(run: RunConfig) -> RewardWorker:
         memory_gb=service.memory_gb,
         cache=service.cache,
         quotas=service.quotas,
+        start_seconds=service.start_seconds,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from rlvr.rewards.base import Reward
+from rlvr.rewards.parts import example_of
 from rlvr.types import Outcome, Problem, Verdict
 
 VERIFIER = "tinyv@1"
@@ -61,10 +62,9 @@ class RuleThenModel:
         """The reward of an answer that both accept."""
         return self.weight if self.mode == "model_only" else 1.0
 
-    def example(self, answer: str) -> str | None:
+    def example(self, problem: Problem) -> str | None:
         """The rule's own example."""
-        example = getattr(self.rule, "example", None)
-        return None if example is None else example(answer)
+        return example_of(self.rule, problem)
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         rule = None if self.mode == "model_only" else self.rule(problem, text)

@@ -13,8 +13,8 @@ from rlvr.types import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    def example(self, answer):
-        return answer
+    def example(self, problem):
+        return None if problem.answer == "none" else problem.answer
 
     def __call__(self, problem, text):
         right = text.isdigit()
@@ -114,7 +114,18 @@ def test_prompts_without_text_are_listed(command, monkeypatch):
 def test_a_reward_without_an_example_is_skipped_and_said_so(command, tmp_path):
     code, out, _ = command(f"reward={tmp_path}/whole.py:score")
     assert code == 0
-    assert "training: not checked: this reward has no example(answer)" in out
+    assert "training: not checked: the reward does not say" in out
+
+
+def test_problems_without_an_example_are_counted(command, tmp_path):
+    rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(("none", "2", "no"))]
+    _, out, _ = command(training=rows, held_out=rows[:1])
+    assert "training: 1 of 2 references rejected (not checked: 1, without an example)" in out
+    assert "held out: not checked: 1, without an example" in out
+    _, out, _ = command("--json", training=rows)
+    assert [(one["checked"], one["not_checked"]) for one in json.loads(out)] == [(2, 1), (2, 0)]
+    _, out, _ = command("--json", f"reward={tmp_path}/whole.py:score")
+    assert [(one["checked"], one["not_checked"]) for one in json.loads(out)] == [(0, 4), (0, 2)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_every_task_is_there_and_every_answer_earns_the_reward():
     assert Counter(p.source for p in problems) == dict.fromkeys(TASKS, 3)
     reward = Puzzle()
     for problem in problems:
-        assert reward(problem, reward.example(problem.answer)).reward == 1.0
+        assert reward(problem, reward.example(problem)).reward == 1.0
         assert problem.extra["level"] in (1, 2, 3)
         data = json.loads(problem.extra["puzzle"])
         assert task(problem.extra["task"]).verify(data, problem.answer) is True
@@ -104,7 +104,7 @@ def test_reasoning_gyms_problems_carry_what_their_scorer_needs():
     reward = ReasoningGymScore()
     for problem in pickle.loads(pickle.dumps(problems.all())):
         assert problem.prompt.endswith("between <answer> and </answer>.")
-        example = reward.example(problem.answer)
+        example = reward.example(problem)
         assert (example is None) == (problem.source == "rubiks_cube")
         if example is not None:
             assert reward(problem, example).reward == 1.0

@@ -18,8 +18,8 @@ from rlvr.types import Outcome, Verdict
 class Careless:
     \"\"\"Takes what is spelled alike, and numbers with a sign too many.\"\"\"
 
-    def example(self, answer):
-        return f"<{answer}>"
+    def example(self, problem):
+        return f"<{problem.answer}>"
 
     def __call__(self, problem, text):
         gold, answer = problem.answer, text.strip("<>")

@@ -18,8 +18,10 @@ from rlvr.types import Outcome, Verdict
 class Whole:
     \"\"\"Accepts whole numbers; what else it does is said by the reference.\"\"\"
 
-    def example(self, answer):
-        return None if answer == "no example" else answer
+    def example(self, problem):
+        if problem.answer == "has no shape":
+            raise RuntimeError("cannot say it")
+        return None if problem.answer == "no example" else problem.answer
 
     def __call__(self, problem, text):
         if text == "hangs":
@@ -97,6 +99,12 @@ def test_references_without_an_example_are_not_asked(jails):
     check = check_references(jails, problems("no example", "4", "four"))
     assert (check.checked, check.unasked, len(check.rejected)) == (3, 1, 1)
     assert check.rate == 0.5
+
+
+def test_references_that_cannot_be_said_are_faults(jails):
+    (fault,) = check_references(jails, problems("4", "has no shape")).rejected
+    assert (fault.place, fault.outcome) == (1, Outcome.ERROR)
+    assert "cannot say it" in fault.reason
 
 
 def test_progress_ends_at_the_total(jails):

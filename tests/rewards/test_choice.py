@@ -226,8 +226,8 @@ def test_a_prompt_that_only_looks_as_if_it_had_options_does_not_refuse_the_refer
 @pytest.mark.parametrize("answer", ["B", "C"])
 def test_its_own_example_is_accepted(form, answer):
     reward = Choice(forms=[form])
-    assert reward(problem(answer), reward.example(answer)).reward == reward.maximum
-    assert reward(problem(answer), reward.example("-31415926")).reward == 0
+    assert reward(problem(answer), reward.example(problem(answer))).reward == reward.maximum
+    assert reward(problem(answer), reward.example(problem("-31415926"))).reward == 0
 
 
 @pytest.mark.parametrize(

@@ -397,12 +397,20 @@ def test_texts_of_equal_programs_share_a_key():
 
 
 def test_the_reference_solution_is_the_example():
-    carried = {"inputs": ["1 2"], "outputs": ["3"], "solution": ADDS}
-    example = Code().example(json.dumps(carried))
-    assert example is not None
-    assert CODE(problem(carried), example).outcome is Outcome.CORRECT
-    assert Code().example(SUM.answer) is None
-    assert Code().example("assert f() == 1") is None
+    tests = {"inputs": ["1 2"], "outputs": ["3"]}
+    for carries in (
+        problem({**tests, "solution": ADDS}),
+        problem(tests, solution=ADDS),
+        problem(unit_tests=json.dumps(tests), solution=text(ADDS)),
+    ):
+        example = CODE.example(carries)
+        assert CODE(carries, example).outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize("solution", [None, "", " ", 7, "Sort them first.", "int main() {}", "\0"])
+def test_no_solution_in_python_is_no_example(solution):
+    assert CODE.example(problem("assert f() == 1", solution=solution)) is None
+    assert CODE.example(SUM) is None
 
 
 @pytest.mark.parametrize(

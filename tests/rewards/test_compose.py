@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -34,8 +34,8 @@ class Words:
 
     maximum: float = 1.0
 
-    def example(self, answer):
-        return answer
+    def example(self, problem):
+        return problem.answer
 
     def key(self, problem, text):
         return text.strip()
@@ -116,7 +116,8 @@ def test_problems_are_routed_by_their_source():
     assert routed(quiz, "The answer is (B)").parts == {"choice": 1}
     assert routed(PROBLEM, "The answer is 4").outcome is Outcome.NO_ANSWER
     assert routed(PROBLEM, "\\boxed{4}").verifier.startswith("math@")
-    assert routed.routes == {"quiz": "choice"}
+    assert routed.routes == {"quiz": "choice", "*": "math"}
+    assert replace(routed, default="math").routes == routed.routes
     assert routed.maximum == 1
 
 
@@ -125,6 +126,8 @@ def test_a_source_without_a_route_is_refused_by_name():
     with pytest.raises(LookupError, match="'p' has source='numbers', and routes know only 'quiz'"):
         routed(PROBLEM, "\\boxed{4}")
     assert routed.key(PROBLEM, "\\boxed{4}") is None
+    with pytest.raises(LookupError, match="source='numbers'"):
+        routed.example(PROBLEM)
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
@@ -175,20 +178,31 @@ def test_what_parts_log_themselves_stands_under_their_name():
     ],
 )
 def test_the_example_of_a_whole_earns_its_maximum(whole):
-    verdict = whole(PROBLEM, whole.example("4"))
+    verdict = whole(PROBLEM, whole.example(PROBLEM))
     assert verdict.outcome is Outcome.CORRECT
     assert verdict.reward == whole.maximum
-    assert whole(PROBLEM, whole.example("-31415926")).outcome is not Outcome.CORRECT
+    other = replace(PROBLEM, answer="-31415926")
+    assert whole(PROBLEM, whole.example(other)).outcome is not Outcome.CORRECT
+
+
+def test_the_example_is_that_of_the_reward_that_judges():
+    routed = Routed(rewards={"a": Math(), "b": Span()}, routes={"x": "a"}, default="b")
+    for problem in (PROBLEM, replace(PROBLEM, source="x")):
+        gate = Gate(gate=Strict(), answer=routed)
+        assert routed(problem, routed.example(problem)).reward == 1
+        assert gate(problem, gate.example(problem)).reward == 1
+    assert routed.example(problem) == Math().example(problem)
 
 
 def test_a_whole_says_nothing_of_what_its_parts_do_not_say():
     unknown = total(rewards={"math": Fixed(), "format": Strict()})
-    assert (unknown.maximum, unknown.example("4"), unknown.key(PROBLEM, "")) == (None, None, None)
-    differ = Routed(rewards={"math": Math(right=2.0), "span": Span()}, default="math")
-    assert (differ.maximum, differ.example("4")) == (None, None)
-    assert Gate(gate=Fixed(), answer=Math()).example("4") is None
+    assert (unknown.maximum, unknown.example(PROBLEM)) == (None, None)
+    assert unknown.key(PROBLEM, "") is None
+    silent = Routed(rewards={"math": Math(right=2.0), "fixed": Fixed()}, default="fixed")
+    assert (silent.maximum, silent.example(PROBLEM)) == (None, None)
+    assert Gate(gate=Fixed(), answer=Math()).example(PROBLEM) is None
     disagree = total(rewards={"math": Math(), "format": Span()})
-    assert disagree.example("4") is None
+    assert disagree.example(PROBLEM) is None
 
 
 def test_a_key_holds_all_that_the_verdict_rests_on():
@@ -207,8 +221,8 @@ def test_equal_keys_of_different_routes_differ():
     other = Problem(id="q", prompt="", answer="4", source="x")
     assert routed.key(PROBLEM, "4") != routed.key(other, "4")
     nested = Gate(gate=Marked(), answer=routed)
-    assert nested.routes == {"x": "a"}
-    assert total(rewards={"math": nested, "format": Strict()}).routes == {"x": "a"}
+    assert nested.routes == {"x": "a", "*": "b"}
+    assert total(rewards={"math": nested, "format": Strict()}).routes == nested.routes
 
 
 def test_a_whole_is_built_from_nested_nodes(tmp_path):
@@ -250,6 +264,7 @@ def test_a_whole_is_built_from_nested_nodes(tmp_path):
         (lambda: Routed(rewards={"a": Math()}), "leads nowhere"),
         (lambda: Routed(rewards={"a": Math()}, default="b"), "default='b' is no reward"),
         (lambda: Routed(rewards={"a": Math()}, routes={"x": "b"}), "routes.x='b' is no reward"),
+        (lambda: Routed(rewards={"a": Math()}, routes={"*": "a"}), "routes.[*]='a': .* in default"),
         (lambda: Gate(gate=Strict(), answer=Math(), closed=1.0), "closed=1.0: a closed gate"),
     ],
 )

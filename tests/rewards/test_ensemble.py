@@ -83,7 +83,7 @@ def test_the_example_earns_the_maximum():
         "form": Voter(reward=Soft(), accepts_right=0.7, refuses_wrong=0.5),
     }
     reward = NaiveBayes(voters=voters, prior=0.5)
-    verdict = reward(PROBLEM, reward.example("4"))
+    verdict = reward(PROBLEM, reward.example(PROBLEM))
     assert verdict.outcome is Outcome.CORRECT
     assert verdict.reward == reward.maximum < 1
     assert verdict.extracted == "4"

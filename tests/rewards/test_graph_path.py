@@ -43,7 +43,7 @@ def test_a_reference_that_is_no_path_judges_nothing():
 
 def test_its_own_example_is_accepted():
     reward, problem = GraphPath(), Problem(id="p", prompt="", answer="ACE")
-    assert reward(problem, reward.example("ACE")).reward == reward.maximum
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
 
 
 @pytest.mark.parametrize("answer", ["A->" * 300_000, "-" * 10**6, "A" * 10**6, "\\right" * 150_000])

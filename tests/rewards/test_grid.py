@@ -50,7 +50,7 @@ def test_two_grids_are_a_hedge():
 
 def test_its_own_example_is_accepted():
     reward, problem = Grid(), Problem(id="p", prompt="", answer=GOLD)
-    assert reward(problem, reward.example(GOLD)).reward == reward.maximum
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rlvr.rewards.serving import jailed
 from rlvr.rewards.serving.jail import Jail, JailError, Template
 from rlvr.types import Outcome, Problem
 
@@ -254,12 +255,17 @@ def test_closing_ends_the_template_and_its_copies():
         ("def score(problem, text: return 1", r"SyntaxError.*bad.py.*line 1"),
         ("import os; os._exit(7)", r"died \(20 s, exit code 7\)"),
         ("import no_such_module", r"ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise SystemExit('no licence')", r"bad.py.*SystemExit: no licence"),
+        (
+            "import os, time; os.closerange(3, 64); time.sleep(0.3); os._exit(7)",
+            r"died \(20 s, exit code 7\)",
+        ),
     ],
 )
 def test_a_reward_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, source, complaint):
     file = tmp_path / "bad.py"
     file.write_text(source)
-    with pytest.raises(JailError, match=complaint):
+    with pytest.raises(JailError, match=f"(?s){complaint}"):
         Template(f"{file}:score", start_seconds=20)
 
 
@@ -412,3 +418,131 @@ def test_rewards_and_parts_are_plain_numbers(judge):
     with Jail(judge, seconds=5) as jail:
         verdict = jail(problem(), "1")
         assert type(verdict.reward) is float and type(verdict.parts["judged"]) is float
+
+
+def test_what_a_reward_that_hangs_while_loading_has_started_is_killed_with_it(tmp_path):
+    file, note = tmp_path / "bad.py", tmp_path / "pid"
+    file.write_text(
+        "import pathlib, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '20'])\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "time.sleep(20)\n"
+    )
+    with pytest.raises(JailError, match="took longer than start_seconds"):
+        Template(f"{file}:score", start_seconds=1.5)
+    assert wait_until(lambda: not alive(int(note.read_text())))
+
+
+def test_a_reward_that_starts_a_jail_while_it_is_loaded_is_refused(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from rlvr.rewards.serving.jail import Template\n"
+        "def score(problem, text):\n    return 1.0\n"
+        "Template(__file__ + ':score', start_seconds=10)\n"
+    )
+    with pytest.raises(JailError, match=r"must not start a jail.*__main__") as refused:
+        Template(f"{file}:score", start_seconds=10)
+    assert str(refused.value).count("must not start a jail") == 1, "refused at the first level"
+
+
+ODD = """
+import os
+from rlvr.types import Outcome, Verdict
+
+print("loading")
+
+class Word(str):
+    pass
+
+def score(problem, text):
+    if text == "junk":
+        for descriptor in range(3, 64):
+            try:
+                os.write(descriptor, bytes(7) + b"\\x05hello")
+            except OSError:
+                pass
+    if text == "print":
+        print("grading")
+    held = {text: Word("w")} if text in ("detail", "verifier", "extracted") else {}
+    return Verdict(outcome=Outcome.CORRECT, reward=float(len(text)), **held)
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    file = tmp_path_factory.mktemp("odd") / "odd.py"
+    file.write_text(ODD)
+    template = Template(f"{file}:score")
+    yield template
+    template.close()
+
+
+@pytest.mark.parametrize("text", ["detail", "verifier", "extracted", "junk"])
+def test_what_cannot_be_read_is_an_error_and_every_text_keeps_its_own_verdict(odd, text):
+    with Jail(odd, seconds=20) as jail:
+        bad, good = jail.grade(problem(), [text, "fine!"])
+        assert (bad.outcome, bad.reward) == (Outcome.ERROR, None)
+        assert [good.reward, *(v.reward for v in jail.grade(problem(), ["a", "ab"]))] == [5, 1, 2]
+
+
+def test_a_verdict_that_nobody_waited_for_is_not_taken_for_the_next_ones(odd, monkeypatch):
+    with Jail(odd, seconds=20) as jail:
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("rlvr.rewards.serving.jail.receive", interrupted)
+            jail.grade(problem(), ["a", "ab"])
+        assert [v.reward for v in jail.grade(problem(), ["abc", "abcd"])] == [3, 4]
+
+
+def test_what_a_reward_prints_is_printed_at_once_and_once(tmp_path, capfd):
+    file = tmp_path / "odd.py"
+    file.write_text(ODD)
+    template = Template(f"{file}:score")
+    try:
+        for _ in range(2):
+            with Jail(template, seconds=20) as jail:
+                jail(problem(), "print")
+        assert capfd.readouterr().out.split() == ["loading", "grading", "grading"]
+    finally:
+        template.close()
+
+
+def test_a_machine_that_grants_no_process_is_said_so(odd, monkeypatch):
+    def refused(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch, pytest.raises(JailError, match=r"temporarily.*ulimit -u"):
+        patch.setattr(odd, "_order", refused)
+        Jail(odd, seconds=1)
+    with Jail(odd, seconds=20) as jail:
+        assert jail(problem(), "fine").reward == 4.0
+
+
+def test_a_limit_of_memory_that_a_user_may_not_raise_is_kept(monkeypatch):
+    limits = {}
+    monkeypatch.setattr(jailed.resource, "getrlimit", lambda _: (-1, 4096))
+    monkeypatch.setattr(jailed.resource, "setrlimit", limits.__setitem__)
+    jailed._limit_memory(2**30)
+    assert limits[jailed.resource.RLIMIT_AS] == (4096, 4096)
+
+
+def test_a_key_that_is_no_text_is_an_error_that_says_so(tmp_path, monkeypatch):
+    (tmp_path / "keyed.py").write_text(
+        "from rlvr.types import Outcome, Verdict\n"
+        "class Keyed:\n"
+        "    def key(self, problem, text):\n        return [text]\n"
+        "    def __call__(self, problem, text):\n"
+        "        return Verdict(outcome=Outcome.CORRECT, reward=1.0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    template = Template({"_target_": "keyed.Keyed"})
+    try:
+        with Jail(template, seconds=20, cache=8) as jail:
+            verdict = jail(problem(), "fine")
+            assert (verdict.outcome, jail.died) == (Outcome.ERROR, 0)
+            assert "key returned a list" in verdict.detail
+    finally:
+        template.close()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -133,8 +134,8 @@ def test_equality_has_no_direction_and_holds_with_itself(a, b):
 @pytest.mark.parametrize("gold", ["5", "[1, 2]", "abc", '{"output": [1]}', '{"input": "x"}', "-3"])
 def test_its_own_example_is_accepted(gold):
     reward, problem = JsonIO(), Problem(id="p", prompt="", answer=gold)
-    assert reward(problem, reward.example(gold)).reward == reward.maximum
-    assert reward(problem, reward.example("-31415926")).reward == 0
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
+    assert reward(problem, reward.example(replace(problem, answer="-31415926"))).reward == 0
 
 
 @pytest.mark.parametrize("keys", [[], "output", [""]])

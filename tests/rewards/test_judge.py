@@ -305,7 +305,7 @@ def test_text_that_is_not_unicode_and_braces_of_a_template_are_data(server, tmp_
 
 def test_the_example_is_right_and_the_key_is_the_message(server, tmp_path):
     asked = judge(server, tmp_path)
-    assert asked(PROBLEM, asked.example("1/2")).reward == asked.maximum
+    assert asked(PROBLEM, asked.example(PROBLEM)).reward == asked.maximum
     assert asked.key(PROBLEM, boxed("a")) == asked.key(PROBLEM, "x \\boxed{a}")
     assert asked.key(PROBLEM, boxed("a")) != asked.key(PROBLEM, boxed("b"))
     assert asked.key(PROBLEM, "no box") is None

@@ -81,7 +81,7 @@ PIECES = (
     r"\infty \pi e i \sqrt [3] \sin \log | \pm ! % ^\circ \text{cm} \begin{pmatrix} \end{pmatrix} "
     r"& \\ : ... \approx \sum_{k=1}^{n} \prod_{k=1}^{50} \binom \lfloor \rfloor \emptyset 1,234 "
     r"1e300 is not 答案 不 ½ √ ² ' \pmod \det \max f(x) x_1 \overline{3} $ \$ million percent U"
-).split(" ")
+)
 DEEP = [
     "+".join("x" * 990),
     "*".join("x" * 990),
@@ -92,7 +92,7 @@ DEEP = [
     "(x+1)^{10^6}",
     "2^" * 900 + "2",
 ]
-nonsense = st.lists(st.sampled_from(PIECES), min_size=1, max_size=40).map("".join)
+nonsense = st.lists(st.sampled_from(PIECES.split(" ")), min_size=1, max_size=40).map("".join)
 
 
 @settings(max_examples=300, deadline=None)

@@ -73,7 +73,7 @@ def test_no_reference_judges_nothing_and_an_empty_item_is_no_list():
 
 def test_its_own_example_is_accepted():
     reward, problem = Ordering(), Problem(id="p", prompt="", answer=GOLD)
-    assert reward(problem, reward.example(GOLD)).reward == reward.maximum
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
 
 
 @pytest.mark.parametrize("answer", ["a," * 500_000, "[" + "1," * 400_000 + "1]", "<" * 10**6])

@@ -153,7 +153,7 @@ def test_a_plug_in_is_built_from_its_node():
     reward = load({"_target_": "rlvr.rewards.math.Math", "form": "hashes", "right": 2.0})
     assert reward(PROBLEM, "#### 4").reward == 2.0
     assert (reward.about.style, reward.about.maximum) == ("plug-in", 2.0)
-    assert reward(PROBLEM, reward.example("4")).outcome is Outcome.CORRECT
+    assert reward(PROBLEM, reward.example(PROBLEM)).outcome is Outcome.CORRECT
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Rewards of puzzles: where the answer is looked for, and that only the rules decide."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,7 +77,7 @@ def test_a_share_is_rewarded_only_where_asked_for(tmp_path, monkeypatch):
 
 def test_an_example_is_found_again_whatever_it_holds():
     for answer in ("1 2 3", "/ \\\n\\ /", "a ``` b", "```\nx\n```", "\\boxed{1}"):
-        assert last_block(Puzzle().example(answer)) == (answer, False)
+        assert last_block(Puzzle().example(problem(answer=answer))) == (answer, False)
 
 
 def test_equal_keys_are_equal_verdicts():
@@ -98,5 +100,6 @@ EVERY_TASK = Puzzles("train", levels=(1,), size=15).all()
 )
 def test_any_text_gets_a_graded_verdict(one, text: str):
     reward = Puzzle()
-    for said in (text, f"```\n{text}\n```", f"{one.answer}\n{text}", reward.example(text)):
+    example = reward.example(replace(one, answer=text))
+    for said in (text, f"```\n{text}\n```", f"{one.answer}\n{text}", example):
         assert reward(one, said).outcome.is_graded

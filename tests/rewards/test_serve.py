@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rlvr.rewards import serve
 from rlvr.rewards.serve import main
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +191,12 @@ def test_a_server_that_is_told_to_end_while_it_loads_ends(tmp_path):
 def test_settings_that_can_not_work_are_refused(words, complaint, capsys):
     assert main(words) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_problem_that_is_nested_too_deeply_is_refused_and_not_a_failure_of_the_server():
+    async def handler(_):
+        raise RecursionError("maximum recursion depth exceeded while pickling an object")
+
+    answer = asyncio.run(serve._errors_as_json(None, handler))
+    assert answer.status == 400
+    assert b"nested too deeply" in answer.body

@@ -66,7 +66,7 @@ def test_no_mark_is_no_answer_and_no_reference_no_judgement():
 
 def test_its_own_example_is_accepted():
     reward, problem = Span(), Problem(id="p", prompt="", answer="a dog")
-    assert reward(problem, reward.example("a dog")).reward == reward.maximum
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
 
 
 def test_a_form_that_does_not_exist_is_refused():

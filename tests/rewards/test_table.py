@@ -108,7 +108,7 @@ def test_no_mark_is_no_answer_and_an_empty_reference_judges_nothing():
 @pytest.mark.parametrize("gold", ["12", "1,234.5", "Paris", "12|Paris", '[1, 2, "x"]'])
 def test_its_own_example_is_accepted(gold):
     reward, problem = Table(), Problem(id="p", prompt="", answer=gold)
-    assert reward(problem, reward.example(gold)).reward == reward.maximum
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
 
 
 @pytest.mark.parametrize("tolerance", [-1e-3, 0.1, float("nan")])

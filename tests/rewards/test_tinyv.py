@@ -115,9 +115,9 @@ def test_a_share_of_nothing_grants_nothing():
 
 def test_the_example_is_the_rules_own():
     both = RuleThenModel(rule=Math(), model=says(Outcome.WRONG))
-    assert both.example("4") == Math().example("4")
+    assert both.example(PROBLEM) == Math().example(PROBLEM)
     assert both.maximum == 1.0
-    assert RuleThenModel(rule=says(Outcome.WRONG), model=Math()).example("4") is None
+    assert RuleThenModel(rule=says(Outcome.WRONG), model=Math()).example(PROBLEM) is None
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ from rlvr.types import Outcome, Verdict
 import time
 
 class Routed:
-    routes = {"code": "slow", "math": "quick"}
+    routes = {"*": "slow", "math": "quick"}
 
     def __call__(self, problem, text):
         if problem.source == "code":
@@ -107,7 +107,7 @@ def test_a_quota_keeps_processes_for_other_verifiers(tmp_path, monkeypatch):
 
     target = {"_target_": "routed_by_source.Routed"}
     with_worker(use, target, processes=2, seconds=30, quotas={"slow": 1})
-    with pytest.raises(ValueError, match=r"quotas\.solw.*it has Routed, quick, slow"):
+    with pytest.raises(ValueError, match=r"quotas\.solw.*it has quick, slow"):
         with_worker(nothing, target, quotas={"solw": 1})
 
 
@@ -182,7 +182,7 @@ def test_a_reward_that_cannot_be_loaded_ends_the_start():
         with_worker(nothing, "nowhere.py:score")
 
 
-REFUSES = "class R:\n    maximum = 1.0\n    def example(self, answer): return answer\n"
+REFUSES = "class R:\n    maximum = 1.0\n    def example(self, problem): return problem.answer\n"
 VERDICT = (
     "    def __call__(self, problem, text):\n"
     "        from rlvr.types import Outcome, Verdict\n"
@@ -208,6 +208,36 @@ def test_the_self_test_refuses_a_plug_in_that_judges_wrongly(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SelfTestError, match=rf"problem 'p/0' \(reference '4'\): {complaint}"):
         with_worker(nothing, {"_target_": "judges.R"}, [problem()])
+
+
+CARRIES = """
+import json, os
+from rlvr.types import Outcome, Verdict
+
+class Carried:
+    maximum = 1.0
+
+    def example(self, problem):
+        if problem.answer == "dies":
+            os._exit(3)
+        return problem.extra.get("solution") or json.loads(problem.answer)["solution"]
+
+    def __call__(self, problem, text):
+        right = text == "do this"
+        outcome = Outcome.CORRECT if right else Outcome.WRONG
+        return Verdict(outcome=outcome, reward=float(right))
+"""
+
+
+def test_the_self_test_takes_no_right_answer_for_a_wrong_one(tmp_path):
+    file = tmp_path / "carried.py"
+    file.write_text(CARRIES)
+    spec = {"_target_": f"{file}:Carried"}
+    carried = problem(extra={"solution": "do this"})
+    with_worker(nothing, spec, [carried, problem(answer='{"solution": "do this"}')])
+    for answer, why in (("4", r"TypeError.*carried\.py:11"), ("dies", "process died")):
+        with pytest.raises(JailError, match=rf"right answer to problem 'p/0', .* failed: .*{why}"):
+            with_worker(nothing, spec, [problem(answer=answer)])
 
 
 @pytest.mark.slow

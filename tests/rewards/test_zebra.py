@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -70,8 +71,9 @@ def test_what_is_no_table_is_wrong_as_an_answer_and_refused_as_a_reference(rows)
 
 def test_its_own_example_is_accepted():
     reward, problem = Zebra(), Problem(id="p", prompt="", answer=HEADED)
-    assert reward(problem, reward.example(HEADED)).reward == reward.maximum
-    assert reward(problem, reward.example("-31415926")).outcome is Outcome.WRONG
+    assert reward(problem, reward.example(problem)).reward == reward.maximum
+    other = replace(problem, answer="-31415926")
+    assert reward(problem, reward.example(other)).outcome is Outcome.WRONG
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def _grade(jail: Jail, case: Case) -> Graded:
 
 
 def _shown(jail: Jail, answer: str) -> str:
-    return jail.example(answer) or rf"\boxed{{{answer}}}"
+    return jail.example(_problem(answer)) or rf"\boxed{{{answer}}}"
 
 
 def _problem(gold: str) -> Problem:

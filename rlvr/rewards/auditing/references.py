@@ -64,7 +64,7 @@ class References:
         done = unasked = 0
         faults: list[Fault] = []
         for place, one in enumerate(problems):
-            example = self.loaded.example(one.answer)
+            example = self.loaded.example(one)
             if example is None:
                 unasked += 1
             elif (verdict := self.loaded(one, example)).outcome is not Outcome.CORRECT:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rlvr import plugin
-from rlvr.rewards.base import Reward
+from rlvr.rewards.base import OTHERS, Reward
 from rlvr.rewards.porting.foreign import Ported, Rubric, is_rubric, rubric
 from rlvr.rewards.porting.styles import RewardSpecError, recognise
 from rlvr.types import Problem, Verdict
@@ -39,10 +39,16 @@ class About:
     """``plug-in``, ``verifiers-rubric``, or the name of one of ``styles.STYLES``."""
     maximum: float | None
     """The reward of a right answer; None where only its author knows."""
+    exemplified: bool = False
+    """It can say how a right answer looks."""
     batched: bool = False
     """One call grades all rollouts of a problem, and may compare them."""
     routes: Mapping[str, str] = field(default_factory=dict[str, str])
     """``Problem.source`` -> name of what judges it; empty where one rule judges all."""
+
+    def judge_of(self, problem: Problem) -> str:
+        """Name of what judges ``problem``."""
+        return self.routes.get(problem.source, self.routes.get(OTHERS, self.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +72,10 @@ class Loaded:
         key = getattr(self.reward, "key", None)
         return None if key is None else key(problem, text)
 
-    def example(self, answer: str) -> str | None:
-        """A text that gives ``answer`` as the reward wants it; None where it does not say."""
+    def example(self, problem: Problem) -> str | None:
+        """A right answer as the reward wants to see it; None where it does not say."""
         example = getattr(self.reward, "example", None)
-        return None if example is None else example(answer)
+        return None if example is None else example(problem)
 
 
 def load(spec: object) -> Loaded:
@@ -116,6 +122,7 @@ def _plug_in(node: dict[str, Any]) -> Loaded:
         name=path.rpartition(".")[2],
         style="plug-in",
         maximum=getattr(reward, "maximum", None),
+        exemplified=hasattr(reward, "example"),
         routes=dict(getattr(reward, "routes", {})),
     )
     return Loaded(reward=cast(Reward, reward), about=about)

@@ -26,6 +26,10 @@ _DISPATCHES = 3
 """Processes that are tried before it is said that something kills them all."""
 
 
+class ExampleError(JailError):
+    """The reward failed when it was asked for a right answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What one dispatch came to."""
@@ -68,7 +72,7 @@ class Jail:
             return []
         at_once = len(texts) if self._template.about.batched else 1
         judged: list[Judged] = []
-        with self._lock:
+        with self._asking():
             while (done := at_once * len(judged)) < len(texts):
                 judged += self._judge_until_it_ends(problem, tuple(texts[done:]), at_once)
         return judged
@@ -80,22 +84,26 @@ class Jail:
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return self.grade(problem, [text])[0]
 
-    def example(self, answer: str) -> str | None:
-        """A text that gives ``answer`` in the form that the reward looks for, or None where the
-        reward does not say.
+    def example(self, problem: Problem) -> str | None:
+        """A right answer in the form that the reward looks for; None where it does not say.
 
         Raises:
-            JailError: a process could not be replaced, or died of the question.
+            ExampleError: the reward failed, or its process overran or died of the question.
+            JailError: a process could not be replaced.
         """
-        request = Request(problem=Problem(id="example", prompt="", answer=answer), texts=None)
-        with self._lock:
+        request = Request(problem=problem, texts=None)
+        with self._asking():
             deadline = self._dispatch(request, self._seconds)
             try:
                 reply: Reply = receive(self._pipe, deadline=deadline)
             except (OSError, EOFError) as e:
-                _, why = self._end(e, self._seconds)
-                raise JailError(f"asked for an example of a right answer, it failed: {why}") from e
-        return cast(str | None, reply.value)
+                reply = Reply(value=(self._failed(*self._end(e, self._seconds)),))
+        if isinstance(reply.value, tuple):
+            raise ExampleError(
+                f"asked for a right answer to problem {problem.id!r}, the reward failed: "
+                f"{reply.value[0].detail}"
+            )
+        return reply.value
 
     def close(self) -> None:
         """End the process and all that it started. The template outlives it."""
@@ -107,6 +115,17 @@ class Jail:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _asking(self) -> Generator[None]:
+        """One thread at a time. What ends it early, such as Ctrl-C in a notebook, gives up the
+        process: its reply may be under way, which the next question would take for its own."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self._pipe.close()
+                raise
 
     def _judge_until_it_ends(
         self, problem: Problem, texts: tuple[str, ...], at_once: int

@@ -51,6 +51,7 @@ _LAST_SECONDS = 60.0
 def template(descriptor: int) -> None:
     """Load the reward that the first message names, then fork on order until the owner is gone."""
     owner = socket.socket(fileno=descriptor)
+    owner.set_inheritable(False)  # or what loading starts would keep it open past our own end
     die_with_parent()  # a hanging import is not watching the socket
     spec: Any = receive(owner)
     try:
@@ -58,7 +59,7 @@ def template(descriptor: int) -> None:
     except RewardSpecError as e:
         send(owner, str(e))
         return
-    except Exception:
+    except (Exception, SystemExit):
         send(owner, f"reward={spec!r} cannot be loaded:\n{traceback.format_exc()}")
         return
     _warm()
@@ -147,6 +148,8 @@ def _fork(owner: socket.socket, pipe: socket.socket, reward: Loaded, limits: Lim
             _serve(pipe, reward, limits)
     except (EOFError, OSError):
         pass  # its owner has gone or has closed it
+    except BaseException:
+        traceback.print_exc()  # all that is left to say why it died
     finally:
         # Never back into the template's loop, nor through the exit handlers of what it imported.
         os._exit(0)
@@ -167,7 +170,8 @@ def _serve(pipe: socket.socket, reward: Loaded, limits: Limits) -> None:
 def _replies(reward: Loaded, request: Request, cache: VerdictCache) -> Iterator[Reply]:
     problem, texts = request.problem, request.texts
     if texts is None:
-        yield Reply(value=reward.example(problem.answer))
+        example = _guarded(reward, lambda: reward.example(problem))
+        yield Reply(value=(example,) if isinstance(example, Verdict) else example)
     elif reward.about.batched:
         yield Reply(value=_attempt(reward, problem, texts))
     else:
@@ -192,7 +196,9 @@ def _key(reward: Loaded, problem: Problem, text: str) -> Key | None:
     extracted = reward.key(problem, text)
     if extracted is None:
         return None
-    name = reward.about.routes.get(problem.source, reward.about.name)
+    if type(extracted) is not str:  # of a list there is no hash, and the process would die of it
+        raise TypeError(f"key returned a {type(extracted).__name__}; it is to return a text")
+    name = reward.about.judge_of(problem)
     columns = columns_of(problem)
     return Key(verifier=name, gold=problem.answer, columns=columns, extracted=extracted)
 
@@ -223,14 +229,19 @@ def _sound(verdicts: Sequence[Verdict], texts: int) -> tuple[Verdict, ...]:
         raise TypeError(f"the reward returned {len(verdicts)} verdicts for {texts} texts")
     for verdict in verdicts:
         # The owner has not loaded the reward's modules, so it can unpickle no class of theirs.
-        if type(verdict) is not Verdict or type(verdict.extracted) not in (str, type(None)):
-            kind = type(getattr(verdict, "extracted", verdict)).__name__
+        held = _texts(verdict) if type(verdict) is Verdict else [verdict]
+        if odd := [type(value).__name__ for value in held if type(value) is not str]:
             raise TypeError(
-                f"the reward returned a {kind}; it is to return a Verdict of plain values"
+                f"the reward returned a {odd[0]}; it is to return a Verdict of plain values"
             )
         if verdict.reward is not None and not math.isfinite(verdict.reward):
             raise ValueError(f"the reward is {verdict.reward}; it has to be a finite number")
     return tuple(_plain(verdict) for verdict in verdicts)
+
+
+def _texts(verdict: Verdict) -> list[object]:
+    extracted = "" if verdict.extracted is None else verdict.extracted
+    return [extracted, verdict.detail, verdict.verifier]
 
 
 def _plain(verdict: Verdict) -> Verdict:
@@ -246,7 +257,9 @@ def _limit_memory(memory: int) -> None:
     if memory:
         with open("/proc/self/statm", encoding="ascii") as file:
             taken = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = taken + memory if hard == resource.RLIM_INFINITY else min(taken + memory, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _resident() -> int:

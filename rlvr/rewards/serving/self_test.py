@@ -32,7 +32,8 @@ class Grader(Protocol):
     async def grade(self, problem: Problem, texts: Sequence[str]) -> list[Verdict]: ...
 
     async def examples(self, problem: Problem) -> tuple[str | None, str]:
-        """Texts that give the reference (None where the reward does not say how) and ``WRONG``."""
+        """A right answer (None where the reward does not say), and what the reward would call one
+        if ``WRONG`` were the reference: the same where its example rests on something else."""
         ...
 
 
@@ -41,6 +42,7 @@ async def self_test(grader: Grader, problems: Sequence[Problem]) -> None:
 
     Where the reward says how a right answer looks (``example``), the reference itself must be
     correct and earn the maximum, and neither an empty text nor another answer may be correct.
+    An example that does not rest on the reference leaves no other answer to try.
     Of other rewards only a verdict is asked.
 
     Raises:
@@ -59,8 +61,8 @@ async def self_test(grader: Grader, problems: Sequence[Problem]) -> None:
         if first.outcome is not Outcome.CORRECT or first.reward != (maximum or first.reward):
             what = f"the reference itself, given as {right!r}, is not accepted"
             raise _complaint(problem, first, what, _FIX_DATA)
-        for verdict in verdicts[1:]:
-            if verdict.outcome is Outcome.CORRECT:
+        for text, verdict in zip(texts[1:], verdicts[1:], strict=True):
+            if verdict.outcome is Outcome.CORRECT and text != right:
                 raise _complaint(problem, verdict, "a wrong answer is accepted", _FIX_CODE)
 
 

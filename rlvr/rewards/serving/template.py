@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from rlvr.rewards.porting.ported import About
+from rlvr.rewards.serving.descendants import kill_trees
 from rlvr.rewards.serving.wire import Limits, Order, receive, send
 
 _ORDER_SECONDS = 30.0
@@ -24,7 +25,12 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",  # its threads would be lost in a fork
     "MKL_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",  # what loading prints would else be printed again by every fork
 }
+_MARK = "RLVR_JAILED"
+"""Set for what runs in a jail: a reward that starts one while it is loaded would do so for ever."""
+_DYING_SECONDS = 2.0
+"""For a process that has let go of its socket to end, so that its exit code is its own."""
 
 
 class JailError(RuntimeError):
@@ -50,6 +56,12 @@ class Template:
         Raises:
             JailError: loading failed or took longer than ``start_seconds``.
         """
+        if os.environ.get(_MARK):
+            raise JailError(
+                f"reward={spec!r}: it would be loaded by a process that has itself been started to "
+                "load a reward. A reward's file must not start a jail, a service or a run when it "
+                'is imported; move that below `if __name__ == "__main__":`'
+            )
         self._spec = spec
         self._memory = int(memory_gb * 2**30)
         self._start_seconds = start_seconds
@@ -84,6 +96,8 @@ class Template:
         with suppress(OSError):  # it has died, or another thread has closed it
             self._owner.shutdown(socket.SHUT_RDWR)  # ends another thread's wait for it, too
         with self._lock:
+            with suppress(OSError):  # another thread was about to start it again
+                self._owner.shutdown(socket.SHUT_RDWR)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_CLOSE_SECONDS)
             self._stop()
@@ -97,7 +111,14 @@ class Template:
         # The template died, and its copies with it.
         self._stop()
         self._start()
-        return self._order(replace(order, kill=None), theirs)
+        try:
+            return self._order(replace(order, kill=None), theirs)
+        except (OSError, EOFError) as e:
+            raise JailError(
+                f"reward={self._spec!r}: no grading process can be made ({e or type(e).__name__}), "
+                "not even by a new process that has loaded the reward; see what this machine is "
+                "short of, such as processes (ulimit -u) or memory"
+            ) from e
 
     def _order(self, order: Order, theirs: socket.socket) -> int:
         deadline = time.monotonic() + _ORDER_SECONDS
@@ -114,6 +135,7 @@ class Template:
                 pass_fds=[theirs.fileno()],
                 env=os.environ
                 | self._environment
+                | {_MARK: "1"}
                 | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,  # Ctrl-C is for the owner, which then ends this one
             )
@@ -122,6 +144,9 @@ class Template:
             send(self._owner, self._spec, deadline=deadline)
             about: About | str = receive(self._owner, deadline=deadline)
         except (OSError, EOFError) as e:
+            if not isinstance(e, TimeoutError):
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_DYING_SECONDS)
             self._stop()
             died = "took longer than start_seconds" if isinstance(e, TimeoutError) else "died"
             raise JailError(
@@ -136,7 +161,8 @@ class Template:
 
     def _stop(self) -> None:
         self._owner.close()
-        self._process.kill()
+        if self._process.poll() is None:
+            kill_trees([self._process.pid])  # with what loading has started
         self._process.wait(_ORDER_SECONDS)
 
 

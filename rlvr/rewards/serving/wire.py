@@ -40,7 +40,7 @@ class Request:
 
     problem: Problem
     texts: tuple[str, ...] | None
-    """None asks for a text that gives the problem's answer."""
+    """None asks for a right answer to the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class Reply:
     """A fork's answer: to one text, to a whole group, or to the question for an example."""
 
     value: tuple[Verdict, ...] | str | None
+    """Verdicts, of which one may say that the question for an example failed; or the example."""
     cached: int = 0
     """Of the verdicts, those that were found in the cache."""
     spent: bool = False
@@ -72,10 +73,14 @@ def receive(pipe: socket.socket, *, deadline: float | None = None) -> Any:
 
     Raises:
         TimeoutError: not complete by ``deadline`` (monotonic seconds).
-        EOFError: the other side is gone.
+        EOFError: the other side is gone, or what it sent cannot be read.
     """
     (size,) = _HEADER.unpack(_exactly(pipe, _HEADER.size, deadline))
-    return pickle.loads(_exactly(pipe, size, deadline))
+    message = _exactly(pipe, size, deadline)
+    try:
+        return pickle.loads(message)
+    except Exception as e:  # of classes that this side does not know, or written by another
+        raise EOFError(f"the other side sent what cannot be read: {e}") from e
 
 
 def _limit(pipe: socket.socket, deadline: float | None) -> None:

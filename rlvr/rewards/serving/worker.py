@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TypeVar
 
+from rlvr.rewards.base import OTHERS
 from rlvr.rewards.porting.ported import About
-from rlvr.rewards.serving.jail import Jail, Template
+from rlvr.rewards.serving.jail import ExampleError, Jail, Template
 from rlvr.rewards.serving.self_test import WRONG, self_test
 from rlvr.rewards.serving.workload import Workload
 from rlvr.types import Outcome, Problem, Verdict
@@ -29,7 +31,7 @@ def check_quotas(about: About, quotas: Iterable[str]) -> None:
     Raises:
         ValueError: names them and those that it has.
     """
-    known = {about.name, *about.routes.values()}
+    known = {about.routes.get(OTHERS, about.name), *about.routes.values()}
     for name in quotas:
         if name not in known:
             raise ValueError(
@@ -82,7 +84,7 @@ class RewardWorker:
         """Load the reward, spawn the processes and test them on ``problems``.
 
         Raises:
-            JailError: the reward cannot be loaded; says why.
+            JailError: the reward cannot be loaded, or has a fault in ``example``; says why.
             SelfTestError: it judges known answers wrongly; see ``self_test``.
             ValueError: a quota names no verifier of the reward.
         """
@@ -115,10 +117,15 @@ class RewardWorker:
         return [verdict for task in tasks for verdict in task.result()]
 
     async def examples(self, problem: Problem) -> tuple[str | None, str]:
-        """Texts that give the reference (None where the reward does not say how) and ``WRONG``."""
+        """See ``self_test.Grader``."""
 
         def ask(jail: Jail) -> tuple[str | None, str]:
-            return jail.example(problem.answer), jail.example(WRONG) or WRONG
+            right = jail.example(problem)
+            try:
+                wrong = jail.example(replace(problem, answer=WRONG))
+            except ExampleError:  # it expects more of a reference, such as JSON
+                wrong = None
+            return right, wrong or WRONG
 
         async with self._slots:
             return await self._in_a_process(ask)
@@ -170,7 +177,7 @@ class RewardWorker:
     async def _dispatch(self, problem: Problem, texts: Sequence[str]) -> list[Verdict]:
         asked = time.monotonic()
         about = self._about()
-        quota = self._quotas.get(about.routes.get(problem.source, about.name))
+        quota = self._quotas.get(about.judge_of(problem))
         async with AsyncExitStack() as held:
             # The quota first: who waits for it keeps no process from others.
             for bound in (quota, self._slots):

@@ -177,7 +177,7 @@ def _with_examples(jail: Jail, tried: Sequence[Group]) -> list[Group]:
     for group in tried:
         own = None
         if group.kinds[0].startswith("right/"):
-            own = jail.example(group.problem.answer)
+            own = jail.example(group.problem)
         if own is not None:
             group = Group(
                 problem=group.problem,
