@@ -79,6 +79,7 @@ def test_solutions_are_worked_out_first_and_mostly_hurried_at_the_end():
     assert 0.5 < sum(late) / len(late) < 0.75
 
 
+@pytest.mark.slow
 def test_warming_up_lowers_the_loss_and_follows_from_the_seed_alone():
     def warmed(seed: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         tokenizer = arithmetic_tokenizer()

@@ -19,6 +19,7 @@ def watched(code: str, path: Path, limit: float = 30.0) -> Process:
     )
 
 
+@pytest.mark.slow
 def test_it_sees_memory_and_the_first_line_of_a_command(tmp_path: Path):
     code = "import time; open('lines', 'w').write('x\\n'); time.sleep(2.5)"
     seen = watched(code, tmp_path)
@@ -32,6 +33,7 @@ def test_a_command_that_fails_is_an_error_with_its_last_words(tmp_path: Path):
         watched("raise SystemExit('no such model')", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_command_past_its_limit_is_ended_with_what_it_has_started(tmp_path: Path):
     code = (
         "import subprocess, sys, time; "

@@ -117,6 +117,7 @@ def test_a_reward_without_an_example_is_skipped_and_said_so(command, tmp_path):
     assert "training: not checked: the reward does not say" in out
 
 
+@pytest.mark.slow
 def test_problems_without_an_example_are_counted(command, tmp_path):
     rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(("none", "2", "no"))]
     _, out, _ = command(training=rows, held_out=rows[:1])

@@ -125,6 +125,7 @@ def test_a_suite_within_its_bounds_exits_with_0(command):
     assert command(*wide, suites=[("pairs", calm)])[0] == 0
 
 
+@pytest.mark.slow
 def test_a_verdict_that_never_comes_is_a_failure_and_not_a_hang(command):
     hangs = [{"gold": "4", "text": "<hangs>", "outcome": ["wrong", "timeout"], "why": "hostile"}]
     code, out, _ = command("--json", suites=[("hostile", hangs)])

@@ -66,6 +66,7 @@ def test_references_that_their_reward_does_not_accept_are_listed_in_the_datas_or
     assert check.is_complete
 
 
+@pytest.mark.slow
 def test_one_that_hangs_kills_or_raises_is_named_and_costs_no_other_its_verdict(jails):
     answers = ["4"] * (PER_CHUNK + 40)
     answers[3], answers[9], answers[PER_CHUNK + 5] = "hangs", "dies", "raises"
@@ -80,11 +81,13 @@ def test_one_that_hangs_kills_or_raises_is_named_and_costs_no_other_its_verdict(
     assert "cannot read this" in found[PER_CHUNK + 5].reason
 
 
+@pytest.mark.slow
 def test_slow_references_are_no_timeout_for_being_many(jails):
     check = check_references(jails, problems(*["slow"] * 80))
     assert (check.checked, check.rejected) == (80, ())
 
 
+@pytest.mark.slow
 def test_past_the_limit_what_was_checked_is_a_random_sample(jails):
     many = problems(*["slow", "four"] * 2000)
     check = check_references(jails, many, limit_seconds=1.0)

@@ -256,6 +256,7 @@ def test_any_text_gets_a_verdict_and_only_one_letter_can_be_right(text, gold):
     assert reward(problem(gold), text).outcome.is_graded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

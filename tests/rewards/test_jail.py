@@ -55,6 +55,7 @@ def wait_until(condition):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["loop", "stuck in C"])
 def test_an_overrun_is_a_timeout_without_a_reward_and_grading_goes_on(hasty, text):
     bad, good = hasty.grade(problem(), [text, "fine"])
@@ -269,6 +270,7 @@ def test_a_reward_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, sou
         Template(f"{file}:score", start_seconds=20)
 
 
+@pytest.mark.slow
 def test_a_reward_that_hangs_while_loading_is_refused_and_killed(tmp_path):
     file = tmp_path / "bad.py"
     pid = tmp_path / "pid"
@@ -420,6 +422,7 @@ def test_rewards_and_parts_are_plain_numbers(judge):
         assert type(verdict.reward) is float and type(verdict.parts["judged"]) is float
 
 
+@pytest.mark.slow
 def test_what_a_reward_that_hangs_while_loading_has_started_is_killed_with_it(tmp_path):
     file, note = tmp_path / "bad.py", tmp_path / "pid"
     file.write_text(

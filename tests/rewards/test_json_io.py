@@ -150,6 +150,7 @@ def test_what_is_nested_too_deeply_is_not_read():
     assert not isinstance(parse("[" * 100_000 + "]" * 100_000), list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -200,6 +200,7 @@ def test_a_reply_that_could_not_be_read_is_not_kept(server, tmp_path):
     assert asked(PROBLEM, boxed("0.5")).outcome is Outcome.WRONG
 
 
+@pytest.mark.slow
 def test_failures_that_may_pass_are_tried_again(server, tmp_path):
     server.replies = [
         (429, "slow down", {"Retry-After": "0.01"}),

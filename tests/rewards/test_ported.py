@@ -79,6 +79,7 @@ def test_what_a_function_returns_becomes_a_verdict(tmp_path, returned, outcome, 
     assert (verdict.outcome, verdict.reward) == (outcome, reward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [

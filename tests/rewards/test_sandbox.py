@@ -399,6 +399,7 @@ def test_best_effort_still_keeps_the_network_and_signals_away():
     assert not (secret.parent / "x").exists()
 
 
+@pytest.mark.slow
 def test_the_sandbox_dies_with_the_process_that_opened_it():
     source = """
 import os, sys

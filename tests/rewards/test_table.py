@@ -117,6 +117,7 @@ def test_a_tolerance_that_cannot_work_is_refused(tolerance):
         Table(tolerance=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

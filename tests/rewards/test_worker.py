@@ -29,6 +29,7 @@ def with_worker(use, spec=HOSTILE, problems=(), **settings):
     return asyncio.run(asyncio.wait_for(run(), 60))
 
 
+@pytest.mark.slow
 def test_a_thousand_right_answers_at_once_all_earn_their_reward():
     async def use(worker, about):
         verdicts = await worker.grade(problem(answer="42"), ["so \\boxed{42}"] * 1000)
@@ -47,6 +48,7 @@ def test_a_thousand_calls_at_once_all_come_back_in_their_own_order():
     with_worker(use, seconds=5)
 
 
+@pytest.mark.slow
 def test_a_thousand_right_answers_earn_their_reward_while_other_texts_hang():
     async def use(worker, about):
         hanging = [asyncio.create_task(worker.grade(problem(), ["loop"])) for _ in range(4)]
@@ -111,6 +113,7 @@ def test_a_quota_keeps_processes_for_other_verifiers(tmp_path, monkeypatch):
         with_worker(nothing, target, quotas={"solw": 1})
 
 
+@pytest.mark.slow
 def test_what_was_done_is_told_once(tmp_path):
     async def use(worker, about):
         await worker.grade(problem(), ["fine", "loop", "exit"])
@@ -125,6 +128,7 @@ def test_what_was_done_is_told_once(tmp_path):
     with_worker(use)
 
 
+@pytest.mark.slow
 def test_a_slow_text_holds_up_no_other_process():
     async def use(worker, about):
         slow = asyncio.create_task(worker.grade(problem(), ["loop"]))
@@ -139,6 +143,7 @@ def test_a_slow_text_holds_up_no_other_process():
     with_worker(use, seconds=2.0)
 
 
+@pytest.mark.slow
 def test_a_cancelled_call_gives_its_process_back():
     async def use(worker, about):
         with pytest.raises(TimeoutError):
@@ -149,6 +154,7 @@ def test_a_cancelled_call_gives_its_process_back():
     with_worker(use, processes=1)
 
 
+@pytest.mark.slow
 def test_failures_are_counted_and_never_rewarded():
     async def use(worker, about):
         verdicts = await worker.grade(problem(), ["fine", "loop", "raise", "exit"])
@@ -190,6 +196,7 @@ VERDICT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outcome", "reward", "complaint"),
     [

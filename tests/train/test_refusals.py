@@ -42,12 +42,14 @@ def dataset(tmp_path, *rows):
     return ("problems._target_=rlvr.problems.dataset.Dataset", f"problems.path={path}")
 
 
+@pytest.mark.slow
 def test_a_row_without_an_answer(refused, model, tmp_path):
     rows = dataset(tmp_path, {"question": "1+1?", "answer": "2"}, {"question": "2+2?"})
     message = refused(f"model={model}", *rows)
     assert "rows.jsonl:2" in message and "answer" in message
 
 
+@pytest.mark.slow
 def test_an_empty_dataset(refused, model, tmp_path):
     message = refused(f"model={model}", *dataset(tmp_path))
     assert "rows.jsonl" in message and "no row" in message
@@ -76,6 +78,7 @@ def test_a_model_without_a_tokenizer(refused, model):
     assert "tokenizer" in refused(f"model={model}")
 
 
+@pytest.mark.slow
 def test_too_little_disk(refused, model, monkeypatch):
     usage = preflight.shutil.disk_usage("/")._replace(free=10**6)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
@@ -83,6 +86,7 @@ def test_too_little_disk(refused, model, monkeypatch):
     assert "free" in message and "checkpoint.keep" in message
 
 
+@pytest.mark.slow
 def test_too_little_memory(refused, model, monkeypatch):
     memory = psutil.virtual_memory()._replace(available=10**8)
     monkeypatch.setattr(preflight.psutil, "virtual_memory", lambda: memory)
@@ -90,12 +94,14 @@ def test_too_little_memory(refused, model, monkeypatch):
     assert "rollout.workers" in message
 
 
+@pytest.mark.slow
 def test_prompts_that_are_all_too_long(refused, model):
     assert "sampling.max_prompt_tokens=1" in refused(
         f"model={model}", "sampling.max_prompt_tokens=1"
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
