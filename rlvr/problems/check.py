@@ -54,6 +54,9 @@ class Look:
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
     try:
         run = recipes.load([word for word in words if word != "--json"])
         looks = look(run)

@@ -61,6 +61,9 @@ class Place:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; see the module for exit codes."""
+    if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
+        print(__doc__)
+        return 0
     try:
         place, words = _place(sys.argv[1:] if argv is None else argv)
         run = recipes.load(words)

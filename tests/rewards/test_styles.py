@@ -7,7 +7,7 @@ import pytest
 from rlvr import recipes
 from rlvr.config import ConfigError
 from rlvr.rewards.porting.ported import load
-from rlvr.rewards.porting.styles import RewardSpecError
+from rlvr.rewards.porting.styles import RewardSpecError, recognise
 from rlvr.rewards.serving.jail import jailed
 from rlvr.types import Message, Outcome, Problem
 
@@ -249,3 +249,11 @@ def test_a_reward_that_names_another_thing_starts_afresh(tmp_path):
 def test_a_file_that_is_not_there_is_refused_in_a_node_as_well():
     with pytest.raises(ConfigError, match=r"no file .*verl_scores.py; did you mean verl_score.py"):
         reward_of(f"reward.path={FOREIGN}/verl_scores.py:compute_score")
+
+
+def test_a_style_whose_parameters_a_function_does_not_have_is_refused_with_the_one_that_it_has():
+    def score(solution_str, ground_truth):
+        return float(solution_str == ground_truth)
+
+    with pytest.raises(RewardSpecError, match="are those of verl; use that style, or none"):
+        recognise(score, "f.py:score", "TRL")

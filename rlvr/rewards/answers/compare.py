@@ -99,8 +99,6 @@ def _same_relation(a: Node, b: Node) -> bool | None:
         assert isinstance(chain, Chain)
         said = _said(chain)
         return same(said, other) if said is not None else False
-    if isinstance(a, Group) and isinstance(b, Group) and (a.is_bare or b.is_bare):
-        return None
     return None
 
 

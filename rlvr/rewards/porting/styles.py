@@ -74,12 +74,18 @@ def recognise(
         RewardSpecError: none, or it asks for more than its convention passes here.
     """
     parameters = inspect.signature(function).parameters
-    found = named(style, name) if style else _told(function)
+    told = _told(function)
+    found = named(style, name) if style else told
     if found is None:
         known = "; ".join(f"{style.name}: {style.signature}" for style in STYLES)
         raise RewardSpecError(
             f"reward={name}: its parameters ({', '.join(parameters)}) follow no known convention. "
             f"Name them as in one of these, or set reward.style: {known}"
+        )
+    if told is not None and not any(marks <= set(parameters) for marks in found.marks):
+        raise RewardSpecError(
+            f"reward={name}: style={style} passes {found.signature}, and its parameters "
+            f"({', '.join(parameters)}) are those of {told.name}; use that style, or none"
         )
     passed = set(found.arguments(Problem(id="", prompt="", answer=""), [""]))
     missing = required(function) - passed - set(given) - (LOGS if found.logs else set())
