@@ -85,13 +85,13 @@ ABOVE_ZERO = (
 )
 
 
-def check(run: RunConfig) -> None:
-    """Refuse settings that can't work.
+def check(run: RunConfig, *, model: bool = True) -> None:
+    """Refuse settings that can't work, those of the model only if ``model``.
 
     Raises:
         ConfigError: one line per setting: its value, the reason, and what to do.
     """
-    checks = (_ranges, _batch, _sampling, _model, _files, _plugins)
+    checks = (_ranges, _batch, _sampling, *((_model,) if model else ()), _files, _plugins)
     if refused := [line for part in checks for line in part(run)]:
         raise ConfigError("\n".join(refused))
 

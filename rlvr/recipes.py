@@ -30,8 +30,10 @@ from rlvr.model_directory import is_local
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
-def load(argv: Sequence[str]) -> RunConfig:
+def load(argv: Sequence[str], *, model: bool = True) -> RunConfig:
     """The checked settings of ``recipe=NAME key=value ...``; local paths in them are absolute.
+
+    Without ``model`` a run that has none yet passes: its rewards and problems need none.
 
     Raises:
         ConfigError: says each value that can't work, why, and what to do.
@@ -55,7 +57,7 @@ def load(argv: Sequence[str]) -> RunConfig:
     run = _typed(over(settings, own))
     run.recipe_name = run.recipe_name or Path(name).stem
     _make_paths_absolute(run)
-    check(run)
+    check(run, model=model)
     return run
 
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__doc__)
         return 0
     try:
-        run = recipes.load([word for word in words if word != "--json"])
+        run = recipes.load([word for word in words if word != "--json"], model=False)
         looks = look(run)
     except ConfigError as error:
         print(f"rlvr: {error}", file=sys.stderr)

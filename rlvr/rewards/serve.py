@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         place, words = _place(sys.argv[1:] if argv is None else argv)
-        run = recipes.load(words)
+        run = recipes.load(words, model=False)
         problems: ProblemStream = built("problems", run.problems)
         worker = _worker(run)
     except ConfigError as error:

@@ -211,7 +211,7 @@ def test_a_reference_that_is_a_number_reaches_columns_as_a_number(tmp_path):
 
 
 def reward_of(*overrides):
-    return recipes.load(["recipe=grpo_tiny", *overrides]).reward
+    return recipes.load(["recipe=grpo_tiny", *overrides], model=False).reward
 
 
 PLACE = f"{FOREIGN}/verl_score.py:compute_score"
@@ -232,7 +232,7 @@ def test_a_reward_that_names_another_thing_starts_afresh(tmp_path):
     )
 
     def laid_over(*overrides):
-        return recipes.load([f"recipe={tmp_path}/mine.yaml", *overrides]).reward
+        return recipes.load([f"recipe={tmp_path}/mine.yaml", *overrides], model=False).reward
 
     other = PLACE + "_later"
     assert laid_over("reward.style=trl") == {
