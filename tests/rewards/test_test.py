@@ -106,7 +106,7 @@ def test_responses_come_from_a_file_in_order_or_by_id(capsys, tmp_path, rows):
         (["nothing.py:score", "ROWS"], "there is no file"),
         ([f"{FAULTY}:sounds", "ROWS"], "did you mean sound?"),
         ([f"{FAULTY}:sound", "none.jsonl"], "there is no file"),
-        ([f"{FAULTY}:sound", "ROWS", "--style", "verl"], "passes no parameter problem, text"),
+        ([f"{FAULTY}:sound", "ROWS", "--style", "verl"], "are those of native"),
         ([f"{FAULTY}:sound", "ROWS", "--kwargs", "{"], "--kwargs={: not JSON"),
         ([f"{FAULTY}:sound", "ROWS", "--kwargs", "[]"], "an object is expected"),
         ([f"{FAULTY}:sound", "ROWS", "--answers", "ROWS"], "no response in its columns answer,"),
