@@ -318,8 +318,9 @@ def test_a_sandbox_that_was_killed_is_opened_anew():
 def test_a_failure_of_the_sandbox_is_an_error_and_the_next_verdict_is_sound():
     code = Code()
     with code._kept.box() as box:
-        job = {"kind": "unheard of", "source": "", "stdin": b"", "output": 9999}
-        assert box._ask({**job, "packages": [], "hidden": []}, 5.0)[0] == b"F"
+        job = {"kind": "unheard of", "source": "", "stdin": b"", "packages": [], "hidden": []}
+        limits = {"output": 9999, "memory": 1 << 30, "seconds": 5.0, "wall_seconds": 5.0}
+        assert box._ask(job | limits, 20.0)[0] == b"F"
     with pytest.raises(ZeroDivisionError), code._kept.box():
         raise ZeroDivisionError
     assert code(SUM, text(ADDS)).outcome is Outcome.CORRECT
