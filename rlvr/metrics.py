@@ -96,6 +96,31 @@ METRICS: dict[str, Metric] = {
     "actor/pg_clipfrac_lower": Metric(
         unit="share", over=_TOKENS, formula="tokens that the dual clip holds / tokens"
     ),
+    "actor/pg_dropfrac": Metric(
+        unit="share",
+        over=_TOKENS,
+        formula="tokens outside the trust region, whose gradient is dropped / tokens",
+    ),
+    "actor/gate_mean": Metric(
+        unit="share",
+        over=_TOKENS,
+        formula="mean slope that a soft gate lets through, 1 on-policy",
+        watch="falling: the samples are too old for the gate",
+    ),
+    "actor/nft_floored": Metric(
+        unit="share", over=_TOKENS, formula="tokens of wrong answers at the loss's floor / tokens"
+    ),
+    "actor/nll": Metric(
+        unit="nats",
+        over="completion tokens that are trained on and have a positive advantage",
+        formula="mean of -log-prob",
+    ),
+    "actor/positive_share": Metric(
+        unit="share",
+        over=_TOKENS,
+        formula="tokens with a positive advantage / tokens",
+        watch="near 0: little is left to imitate",
+    ),
     "mismatch/logprob_abs_mean": Metric(
         unit="nats",
         over=_NEW_TOKENS,

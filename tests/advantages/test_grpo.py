@@ -34,7 +34,24 @@ def test_advantages_of_a_group_add_up_to_nothing():
     assert sum(Grpo()(graded(0.3, 1.0, -0.7, 0.1))) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{"std": "batch"}, {"ddof": 2}])
-def test_a_setting_that_means_nothing_is_refused(settings):
-    with pytest.raises(ValueError, match="take"):
+def test_a_difference_that_means_nothing_is_not_blown_up():
+    shaped = graded(1.0, 1.0, 1.0, 0.999)
+    assert min(Grpo()(shaped)) == pytest.approx(-1.5, abs=0.01)
+    assert Grpo(min_std=0.01)(shaped) == [0.0] * 4
+    assert Grpo(min_std=0.01)(graded(*HALF)) == Grpo()(graded(*HALF))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"std": "batch"}, "std='batch'"),
+        ({"ddof": 2}, "ddof=2"),
+        ({"eps": -1.0}, "eps=-1.0"),
+        ({"eps": float("nan")}, "eps=nan"),
+        ({"min_std": -0.1}, "min_std=-0.1"),
+        ({"min_std": 0.1, "std": "none"}, "min_std=0.1 with std='none'"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(settings, says):
+    with pytest.raises(ValueError, match=f"{says}.*take"):
         Grpo(**settings)

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rlvr.learner.importance import log_ratios, ratio_metrics, ratios
 from rlvr.learner.loss import LossInputs, LossOutput, Mean, masked, masked_mean
-
-MAX_LOG_RATIO = 20.0
-"""Keeps ``exp`` finite; a ratio that large is a disagreement on the weights, no policy update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +41,15 @@ class Clipped:
         mask_T = inputs.mask_T
         advantages_T = masked(inputs.advantages_T, mask_T)
         weights_T = masked(inputs.weights_T, mask_T)
-        log_ratio_T = masked(inputs.logprobs_T - inputs.sampled_logprobs_T, mask_T)
-        ratio_T = log_ratio_T.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+        log_ratio_T = log_ratios(inputs)
+        ratio_T = ratios(log_ratio_T)
 
         free_T = -advantages_T * ratio_T
         held_T = -advantages_T * ratio_T.clamp(1 - self.clip_low, 1 + self.clip_high)
         loss_T = torch.maximum(free_T, held_T)
         metrics: dict[str, Mean] = {
             "actor/pg_clipfrac": masked_mean(held_T > free_T, mask_T),
-            "actor/ppo_kl": masked_mean(-log_ratio_T, mask_T),
-            "actor/ratio_mean": masked_mean(ratio_T, mask_T),
-            "actor/entropy": masked_mean(inputs.entropy_T, mask_T),
+            **ratio_metrics(inputs, log_ratio_T),
         }
         if self.dual_clip is not None:
             ceiling_T = -advantages_T * self.dual_clip

@@ -1,0 +1,97 @@
+"""REINFORCE inside a trust region on probabilities rather than on their ratio, per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlvr.learner.importance import log_ratios, ratio_metrics, ratios, score_loss
+from rlvr.learner.loss import LossInputs, LossOutput, masked, masked_mean
+
+SMALLEST_REST = 1e-8
+"""Keeps the log of what a token leaves to all others finite where it leaves nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DppoTv:
+    """DPPO with the total variation of "this token or another" (arXiv:2602.04879).
+
+    With p the trained and q the sampling probability, a token is dropped where its advantage A has
+    already moved it further than ``max_shift``: A > 0 and p - q > max_shift, or A < 0 and
+    q - p > max_shift. The others count -min(p / q, weight_cap) A logprob, the first factor
+    constant. So rare tokens, whose ratio is noise, stay; a clip on the ratio drops them first.
+    """
+
+    max_shift: float = 0.15
+    weight_cap: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_shift < 1:
+            raise ValueError(
+                f"max_shift={self.max_shift}: it bounds a difference of two probabilities, so take "
+                "more than 0 and less than 1 (0.15 is usual)"
+            )
+        _check_cap(self.weight_cap)
+
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        trained_T, sampled_T = _log_probabilities(inputs)
+        distance_T = (trained_T.exp() - sampled_T.exp()).abs()
+        return _inside(inputs, distance_T > self.max_shift, self.weight_cap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DppoKl:
+    """DPPO with the KL divergence of "this token or another" (arXiv:2602.04879).
+
+    As ``DppoTv``, but a token is dropped where A has moved it in its own direction and
+    q log(q / p) + (1 - q) log((1 - q) / (1 - p)) > max_kl.
+    """
+
+    max_kl: float = 0.05
+    """In nats."""
+    weight_cap: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not self.max_kl > 0:
+            raise ValueError(
+                f"max_kl={self.max_kl}: at 0 or less every token that moved would be dropped; take "
+                "more than 0 (0.05 is usual)"
+            )
+        _check_cap(self.weight_cap)
+
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        trained_T, sampled_T = _log_probabilities(inputs)
+        rest_T = (-trained_T.expm1()).clamp(min=SMALLEST_REST)
+        sampled_rest_T = (-sampled_T.expm1()).clamp(min=SMALLEST_REST)
+        kl_T = sampled_T.exp() * (sampled_T - trained_T) + sampled_rest_T * (
+            sampled_rest_T.log() - rest_T.log()
+        )
+        return _inside(inputs, kl_T > self.max_kl, self.weight_cap)
+
+
+def _check_cap(weight_cap: float) -> None:
+    if not weight_cap >= 1:
+        raise ValueError(
+            f"weight_cap={weight_cap}: under 1 it would shrink the on-policy gradient, whose "
+            "weight is 1; take 1 or more (20 is usual)"
+        )
+
+
+def _log_probabilities(inputs: LossInputs) -> tuple[Tensor, Tensor]:
+    """Of the trained and the sampling weights ``[T]``, constant, never above 0."""
+    pair = (inputs.logprobs_T.detach(), inputs.sampled_logprobs_T)
+    trained_T, sampled_T = (masked(one_T, inputs.mask_T).clamp(max=0) for one_T in pair)
+    return trained_T, sampled_T
+
+
+def _inside(inputs: LossInputs, far_T: Tensor, weight_cap: float) -> LossOutput:
+    advantages_T = masked(inputs.advantages_T, inputs.mask_T)
+    log_ratio_T = log_ratios(inputs)
+    dropped_T = far_T & (advantages_T * log_ratio_T.detach().sign() > 0)
+    weight_T = ratios(log_ratio_T).clamp(max=weight_cap)
+    kept_T = torch.where(dropped_T, torch.zeros_like(weight_T), weight_T)
+    metrics = ratio_metrics(inputs, log_ratio_T)
+    metrics["actor/pg_dropfrac"] = masked_mean(dropped_T, inputs.mask_T)
+    return LossOutput(loss=score_loss(inputs, kept_T), metrics=metrics)
