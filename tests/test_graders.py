@@ -82,6 +82,7 @@ def test_workers_are_made_of_the_settings():
         "memory_gb": 1.0,
         "cache": 7,
         "quotas": {"Math": 1},
+        "start_seconds": 60.0,
     }
     assert [ask.name for ask in graders.asks(run)] == ["reward-0"]
     none = replace(run, reward_service=replace(run.reward_service, workers=0))
