@@ -16,6 +16,9 @@ class Form(StrEnum):
     PHRASE = "phrase"
 
 
+LOOKED_AT = 200_000
+"""Characters from the end of a text. No answer is that long, and a hostile text may be."""
+
 # Twice the backslash is what JSON leaves behind.
 _BOX_PARTS = re.compile(r"\\{1,2}(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed(?:[ \t]+(?P<spaced>[^\s{}$]+)|(?P<answer>\w+))")
@@ -54,8 +57,9 @@ def after_thinking(text: str) -> str | None:
 def answers(text: str, form: Form = Form.BOX) -> tuple[str, ...]:
     """Candidates on the last line that has any, in order: the last one is the answer.
 
-    Empty where the text marks no answer. Takes time linear in the text.
+    Empty where the text marks no answer. Only the last ``LOOKED_AT`` characters are looked into.
     """
+    text = text[-LOOKED_AT:]
     match form:
         case Form.BOX:
             return _closing_boxes(text)
@@ -109,6 +113,8 @@ def _closing_boxes(text: str) -> tuple[str, ...]:
 
 
 def _is_placeholder(content: str) -> bool:
+    if not content:
+        return True
     bare = _WRAPPED.sub(r"\1", content[:60])
     return len(content) <= 60 and _PLACEHOLDER.fullmatch(bare.strip()) is not None
 
