@@ -17,7 +17,7 @@ class Form(StrEnum):
 
 
 LOOKED_AT = 200_000
-"""Characters from the end of a text. No answer is that long, and a hostile text may be."""
+"""Characters: finding boxes takes a microsecond for each, and hostile texts are made of them."""
 
 # Twice the backslash is what JSON leaves behind.
 _BOX_PARTS = re.compile(r"\\{1,2}(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
@@ -57,12 +57,12 @@ def after_thinking(text: str) -> str | None:
 def answers(text: str, form: Form = Form.BOX) -> tuple[str, ...]:
     """Candidates on the last line that has any, in order: the last one is the answer.
 
-    Empty where the text marks no answer. Only the last ``LOOKED_AT`` characters are looked into.
+    Empty where the text marks no answer. Takes time linear in the text; boxes are looked for in
+    its last ``LOOKED_AT`` characters.
     """
-    text = text[-LOOKED_AT:]
     match form:
         case Form.BOX:
-            return _closing_boxes(text)
+            return _closing_boxes(text[-LOOKED_AT:])
         case Form.ANSWER_TAG:
             return _nonempty(_last_tag(text))
         case Form.HASHES:
