@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rlvr.rewards.answers import extract
-from rlvr.rewards.answers.marked import form_named, judge
+from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.marked import MarkedAnswer, judge
 from rlvr.types import Problem, Verdict
 
 VERIFIER = "graph_path@1"
@@ -18,31 +18,17 @@ _PATH = re.compile(r"[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphPath:
+class GraphPath(MarkedAnswer):
     """Whether the marked path visits the reference's nodes in its order (Guru, arXiv:2506.14965).
 
     ``ACE``, ``A -> C -> E`` and ``["A", "C", "E"]`` are the same path. Case tells nodes apart.
     """
 
-    form: str = "answer_tag"
-
-    def __post_init__(self) -> None:
-        form_named(self.form)
-
-    @property
-    def maximum(self) -> float:
-        """The reward of a right answer."""
-        return 1.0
-
-    def example(self, problem: Problem) -> str:
-        """A text that gives the reference in the form that is looked for."""
-        return extract.mark(problem.answer, form_named(self.form))
-
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return judge(
             problem.answer,
             text,
-            form=form_named(self.form),
+            form=Form(self.form),
             verifier=VERIFIER,
             read=_read,
             share=lambda gold, answer: float(gold == answer),

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-from rlvr.rewards.answers import extract
-from rlvr.rewards.answers.marked import form_named, judge, unfenced
+from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.marked import MarkedAnswer, judge, unfenced
 from rlvr.rewards.json_io import parse_printed
 from rlvr.types import Problem, Verdict
 
@@ -20,7 +20,7 @@ _Rows = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class Grid(MarkedAnswer):
     """Whether the marked grid equals the reference, cell by cell (ARC; Guru, arXiv:2506.14965).
 
     A grid is JSON rows of whole numbers, or a line of them per row. A grid of another shape has
@@ -29,25 +29,12 @@ class Grid:
 
     partial: bool = False
     """The share of right cells is the reward; it is logged in any case."""
-    form: str = "answer_tag"
-
-    def __post_init__(self) -> None:
-        form_named(self.form)
-
-    @property
-    def maximum(self) -> float:
-        """The reward of a right answer."""
-        return 1.0
-
-    def example(self, problem: Problem) -> str:
-        """A text that gives the reference in the form that is looked for."""
-        return extract.mark(problem.answer, form_named(self.form))
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return judge(
             problem.answer,
             text,
-            form=form_named(self.form),
+            form=Form(self.form),
             verifier=VERIFIER,
             read=_read,
             share=_share,

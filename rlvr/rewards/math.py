@@ -23,6 +23,7 @@ from math import isfinite
 from rlvr.rewards.answers import choice, compare, extract, symbolic
 from rlvr.rewards.answers.clean import WORD
 from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.marked import form_named, gold_unparsed
 from rlvr.rewards.answers.reading import Reading, decimal_comma, is_ambiguous, read
 from rlvr.rewards.answers.tree import Group, walk
 from rlvr.rewards.answers.values import can_be_evaluated
@@ -40,7 +41,7 @@ _IN_BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]+) ?_ ?\{? ?(?P<base>\d+) ?\}?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Math:
-    """Whether the marked answer equals the reference, by the ladder above."""
+    """Whether the marked answer equals the reference."""
 
     form: str = "box"
     """How an answer is marked: ``box``, ``answer_tag``, ``hashes`` or ``phrase``."""
@@ -50,16 +51,12 @@ class Math:
     """Longest time for math-verify over an answer that the grammar does not know; 0 never asks."""
 
     def __post_init__(self) -> None:
-        if self.form not in set(Form):
-            raise ValueError(
-                f"form={self.form!r} is no way to mark an answer; take one of {', '.join(Form)}"
-            )
+        form_named(self.form)
         if not (isfinite(self.right) and isfinite(self.wrong) and self.right > self.wrong):
             raise ValueError(
                 f"right={self.right}, wrong={self.wrong}: a right answer must earn more than a "
                 "wrong one, and both a finite number"
             )
-
         if self.algebra_seconds < 0:
             raise ValueError(
                 f"algebra_seconds={self.algebra_seconds}: a time in seconds, or 0 for never"
@@ -118,8 +115,7 @@ def grade(
         return Verdict(outcome=Outcome.NO_ANSWER, reward=wrong, detail=missing, verifier=VERIFIER)
     gold, answer = extract.unboxed(gold), found[-1]
     if not readable(gold) and (read(gold).tree is None or not equivalent(gold, answer)):
-        detail = f"the reference {gold[:200]!r} cannot be read, so it can judge no answer"
-        return Verdict(outcome=Outcome.GOLD_UNPARSED, reward=None, detail=detail, verifier=VERIFIER)
+        return gold_unparsed(VERIFIER, gold)
     detail = ""
     if len(found) > 1 and _is_the_list(gold, found):
         correct, answer = True, ", ".join(found)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from rlvr.rewards.answers import extract
-from rlvr.rewards.answers.marked import form_named, judge, spelled, unfenced
+from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.marked import MarkedAnswer, judge, spelled, unfenced
 from rlvr.rewards.json_io import parse_printed
 from rlvr.types import Problem, Verdict
 
@@ -20,7 +20,7 @@ _BETWEEN = re.compile(r",|;|\n|->|\N{RIGHTWARDS ARROW}|<|>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ordering:
+class Ordering(MarkedAnswer):
     """Whether the marked list is the reference's, item by item (Guru, arXiv:2506.14965).
 
     A list is JSON, or its items stand apart by commas, semicolons, arrows or lines.
@@ -28,25 +28,12 @@ class Ordering:
 
     partial: bool = False
     """``1 - edits / length of the longer list`` is the reward; else 1 for the exact list."""
-    form: str = "answer_tag"
-
-    def __post_init__(self) -> None:
-        form_named(self.form)
-
-    @property
-    def maximum(self) -> float:
-        """The reward of a right answer."""
-        return 1.0
-
-    def example(self, problem: Problem) -> str:
-        """A text that gives the reference in the form that is looked for."""
-        return extract.mark(problem.answer, form_named(self.form))
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return judge(
             problem.answer,
             text,
-            form=form_named(self.form),
+            form=Form(self.form),
             verifier=VERIFIER,
             read=_read,
             share=_share,

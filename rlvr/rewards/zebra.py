@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple, cast
 
-from rlvr.rewards.answers import extract
-from rlvr.rewards.answers.marked import form_named, judge, spelled
+from rlvr.rewards.answers.extract import Form
+from rlvr.rewards.answers.marked import MarkedAnswer, judge, spelled
 from rlvr.rewards.json_io import parse_printed
 from rlvr.types import Problem, Verdict
 
@@ -15,7 +15,7 @@ VERIFIER = "zebra@1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Zebra:
+class Zebra(MarkedAnswer):
     """The share of right cells of a table (Guru, arXiv:2506.14965).
 
     A table is JSON: rows of cells, or ``{"header": [...], "rows": [[...], ...]}``. Where reference
@@ -27,25 +27,12 @@ class Zebra:
     """Whether the first column, which numbers the houses, counts; everyone has it right."""
     partial: bool = True
     """The share is the reward; else only a table without a mistake earns 1."""
-    form: str = "answer_tag"
-
-    def __post_init__(self) -> None:
-        form_named(self.form)
-
-    @property
-    def maximum(self) -> float:
-        """The reward of a right answer."""
-        return 1.0
-
-    def example(self, problem: Problem) -> str:
-        """A text that gives the reference in the form that is looked for."""
-        return extract.mark(problem.answer, form_named(self.form))
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         return judge(
             problem.answer,
             text,
-            form=form_named(self.form),
+            form=Form(self.form),
             verifier=VERIFIER,
             read=_read,
             share=self._share,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rlvr.rewards.answers import extract
 from rlvr.rewards.answers.extract import Form
-from rlvr.types import Outcome, Verdict
+from rlvr.types import Outcome, Problem, Verdict
 
 MAX_SHOWN = 500
 """Characters of an answer that a verdict carries."""
@@ -35,6 +36,26 @@ def form_named(name: str) -> Form:
             f"form={name!r} is no way to mark an answer; take one of {', '.join(Form)}"
         )
     return Form(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedAnswer:
+    """What rules have in common that look for one marked answer and give 1 for a right one."""
+
+    form: str = "answer_tag"
+    """How an answer is marked: ``box``, ``answer_tag``, ``hashes`` or ``phrase``."""
+
+    def __post_init__(self) -> None:
+        form_named(self.form)
+
+    @property
+    def maximum(self) -> float:
+        """The reward of a right answer."""
+        return 1.0
+
+    def example(self, problem: Problem) -> str:
+        """A text that gives the reference in the form that is looked for."""
+        return extract.mark(problem.answer, form_named(self.form))
 
 
 def spelled(text: str) -> str:
