@@ -110,6 +110,18 @@ class RewardServiceConfig:
     """Share of verdicts of a step that may be ``timeout`` or ``error`` before the run stops; from
     half of it on the run warns."""
 
+    def worker_arguments(self, reward: Any) -> dict[str, Any]:
+        """What a ``RewardWorker`` that grades by ``reward`` is made of."""
+        return {
+            "spec": reward,
+            "processes": self.processes,
+            "seconds": self.seconds,
+            "memory_gb": self.memory_gb,
+            "cache": self.cache,
+            "quotas": dict(self.quotas),
+            "start_seconds": self.start_seconds,
+        }
+
 
 @dataclass(kw_only=True)
 class GoldCheckConfig:

@@ -10,7 +10,7 @@ from typing import Any
 from rlvr.cluster.cluster import Cluster
 from rlvr.cluster.placement import Ask
 from rlvr.cluster.worker import Worker
-from rlvr.config import RewardServiceConfig, RunConfig
+from rlvr.config import RunConfig
 from rlvr.remote import Remote
 from rlvr.rewards.serving.service import RewardService
 from rlvr.types import Problem
@@ -25,22 +25,9 @@ def asks(run: RunConfig) -> list[Ask]:
     return [_ask(f"reward-{index}") for index in range(run.reward_service.workers)]
 
 
-def settings(service: RewardServiceConfig, reward: object) -> dict[str, Any]:
-    """The arguments of a ``RewardWorker``."""
-    return {
-        "spec": reward,
-        "processes": service.processes,
-        "seconds": service.seconds,
-        "memory_gb": service.memory_gb,
-        "cache": service.cache,
-        "quotas": dict(service.quotas),
-        "start_seconds": service.start_seconds,
-    }
-
-
 async def start(run: RunConfig, cluster: Cluster, examples: Sequence[Problem]) -> RewardService:
     """All reward workers, tested on ``examples``; those that die later get successors."""
-    kwargs = settings(run.reward_service, run.reward)
+    kwargs = run.reward_service.worker_arguments(run.reward)
     homes: dict[str, str] = {}
     successors = itertools.count(1)
 

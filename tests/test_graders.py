@@ -75,7 +75,7 @@ def test_a_quota_of_nobody_ends_the_start(tmp_path):
 
 def test_workers_are_made_of_the_settings():
     run = run_config(cache=7, quotas={"Math": 1})
-    assert graders.settings(run.reward_service, run.reward) == {
+    assert run.reward_service.worker_arguments(run.reward) == {
         "spec": run.reward,
         "processes": 1,
         "seconds": 5.0,

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         place, words = _place(sys.argv[1:] if argv is None else argv)
         run = recipes.load(words, model=False)
         problems: ProblemStream = built("problems", run.problems)
-        worker = _worker(run)
+        worker = RewardWorker(**run.reward_service.worker_arguments(run.reward))
     except ConfigError as error:
         print(f"rlvr: {error}", file=sys.stderr)
         return 2
@@ -186,19 +186,6 @@ def _place(argv: Sequence[str]) -> tuple[Place, list[str]]:
         else:
             words.append(word)
     return Place(**own), words
-
-
-def _worker(run: RunConfig) -> RewardWorker:
-    service = run.reward_service
-    return RewardWorker(
-        run.reward,
-        processes=service.processes,
-        seconds=service.seconds,
-        memory_gb=service.memory_gb,
-        cache=service.cache,
-        quotas=service.quotas,
-        start_seconds=service.start_seconds,
-    )
 
 
 async def _serve(server: Server, place: Place) -> None:
