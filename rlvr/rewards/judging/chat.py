@@ -190,9 +190,8 @@ class Replies:
         # Opened for each use: a connection must not be carried into a fork.
         self._path.parent.mkdir(parents=True, exist_ok=True)
         patience = max(self._deadline - time.monotonic(), 0.1)
+        # Not WAL: several who turn a new file to it at once do not wait, they fail as locked.
         file = sqlite3.connect(self._path, timeout=patience, isolation_level=None)
-        file.execute("PRAGMA journal_mode=WAL")
-        file.execute("PRAGMA synchronous=NORMAL")
         file.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT)")
         return file
 
