@@ -11,7 +11,7 @@ Names of arrays end in what they are indexed by:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
@@ -144,6 +144,34 @@ class GradedGroup:
     verdicts_G: tuple[Verdict, ...]
     ungraded: tuple[Verdict, ...] = ()
 
+    @classmethod
+    def of_rewards(
+        cls, rewards_G: Sequence[float], *, lengths_G: Sequence[int] | None = None
+    ) -> GradedGroup:
+        """A made-up group with these rewards, to ask an estimator what it makes of them.
+
+        ``lengths_G`` are completion tokens (1 each by default). A reward above 0 is correct.
+        """
+        lengths_G = [1] * len(rewards_G) if lengths_G is None else lengths_G
+        return cls(
+            problem=Problem(id="made-up", prompt="", answer=""),
+            rollouts_G=tuple(
+                Rollout(
+                    prompt_ids=(0,),
+                    completion_ids_T=(0,) * length,
+                    logprobs_T=(0.0,) * length,
+                    versions_T=(WeightVersion(0),) * length,
+                    text="",
+                    finish=Finish.STOP,
+                )
+                for _, length in zip(rewards_G, lengths_G, strict=True)
+            ),
+            verdicts_G=tuple(
+                Verdict(outcome=Outcome.CORRECT if reward > 0 else Outcome.WRONG, reward=reward)
+                for reward in rewards_G
+            ),
+        )
+
     @property
     def rewards_G(self) -> tuple[float, ...]:
         return tuple(v.reward for v in self.verdicts_G if v.reward is not None)
@@ -171,11 +199,31 @@ class GradedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScores:
+    """What the learner's models say of a rollout's completion tokens before a step's updates."""
+
+    logprobs_T: Sequence[float]
+    """Under the weights that the step starts from, the proximal policy (nats)."""
+    reference_logprobs_T: Sequence[float] | None = None
+    """Under the reference policy (nats)."""
+    values_T: Sequence[float] | None = None
+    """The critic's estimate of the return from each token on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSample:
     """A rollout with its credit; all that the learner needs, and nothing of how it came to be."""
 
     rollout: Rollout
     advantage: float
+    """Of every token, unless ``token_advantages_T`` tells them apart."""
+    token_advantages_T: Sequence[float] | None = None
+    returns_T: Sequence[float] | None = None
+    """What the critic should have said of each token."""
+    scores: TokenScores | None = None
+    """Where the objective, the credit or the critic needs them."""
+    correct: bool = False
+    """Whether the verifier called it correct, whatever its credit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

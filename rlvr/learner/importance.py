@@ -1,4 +1,8 @@
-"""Importance ratios of the trained over the sampling weights, and what the losses make of them."""
+"""Importance ratios between the policies of a step, and what the losses make of them.
+
+Three policies: the behaviour policy sampled, the proximal one is where the step starts, the current
+one is being trained. Without log-probs of the proximal policy the behaviour policy stands for it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,18 @@ MAX_LOG_RATIO = 20.0
 
 
 def log_ratios(inputs: LossInputs) -> Tensor:
-    """Trained minus sampling log-prob ``[T]`` (nats); 0 outside the mask."""
-    return masked(inputs.logprobs_T - inputs.sampled_logprobs_T, inputs.mask_T)
+    """Current minus proximal log-prob ``[T]`` (nats); 0 outside the mask."""
+    proximal_T = inputs.proximal_logprobs_T
+    old_T = inputs.sampled_logprobs_T if proximal_T is None else proximal_T
+    return masked(inputs.logprobs_T - old_T, inputs.mask_T)
+
+
+def behaviour_log_ratios(inputs: LossInputs) -> Tensor:
+    """Proximal minus behaviour log-prob ``[T]`` (nats, constant); 0 outside the mask. Where the
+    proximal policy is unknown, the current one takes its place."""
+    proximal_T = inputs.proximal_logprobs_T
+    trained_T = inputs.logprobs_T.detach() if proximal_T is None else proximal_T
+    return masked(trained_T - inputs.sampled_logprobs_T, inputs.mask_T)
 
 
 def ratios(log_ratio_T: Tensor) -> Tensor:

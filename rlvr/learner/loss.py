@@ -1,6 +1,7 @@
 """The contract of a policy loss, and the sums that all of them share.
 
-Names of tensors end in what they are indexed by: T, completion tokens of one chunk.
+Names of tensors end in what they are indexed by: T, completion tokens of one chunk, or of whole
+sequences for a loss that asks for these; B, those sequences.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ class LossInputs:
     1/N for a mean over the N tokens of the whole batch, 1/(B*L) for a mean of sequence means."""
     mask_T: Tensor
     """Bool, True on the tokens that train."""
+    sequence_T: Tensor | None = None
+    """Of each token, which sequence it belongs to: 0, 1, 2 ... with the tokens of each together."""
+    proximal_logprobs_T: Tensor | None = None
+    """Of each token under the weights before the step's first update (nats). Where there are some,
+    ratios are against these and no longer against ``sampled_logprobs_T``."""
+    reference_logprobs_T: Tensor | None = None
+    """Of each token under the reference policy (nats)."""
+    correct_weights_T: Tensor | None = None
+    """As ``weights_T``, had the batch only the samples that the verifier called correct; 0 on the
+    others."""
+    lag_T: Tensor | None = None
+    """Optimizer steps between the weights that sampled each token and the proximal ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +59,27 @@ class LossOutput:
 
 
 class PolicyLoss(Protocol):
-    """Token-local: a token's share depends on that token alone, so any chunking gives the same."""
+    """Token-local: a token's share depends on that token alone, so any chunking gives the same.
+
+    A loss that is not says so in the class attribute ``whole_sequences = True``: it is called with
+    all tokens of some sequences and finds ``sequence_T`` filled in. One that compares pairs adds
+    ``pairs = True``: sequences 2i and 2i + 1 then are the better and the worse rollout of a
+    problem. What it cannot do without it lists in ``needs``: ``proximal``, ``reference``.
+    """
 
     def __call__(self, inputs: LossInputs) -> LossOutput: ...
+
+
+class Correction(Protocol):
+    """Weights tokens for having been sampled by another policy than the one that is trained.
+
+    Marked ``whole_sequences`` as a loss is.
+    """
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, dict[str, Mean]]:
+        """A constant factor ``[T]`` on each token's share of the loss, 0 to leave it out (it stays
+        in the denominator), and metrics."""
+        ...
 
 
 def masked(values_T: Tensor, mask_T: Tensor) -> Tensor:
