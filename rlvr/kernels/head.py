@@ -6,7 +6,9 @@ their gradient; two GEMMs. That is 6 T H V flops, the least there is (a remateri
 takes 8), and memory for ``chunk * V`` numbers.
 
 Because the gradients are made in the forward pass, the loss must be token-local: a token's share
-may depend on that token alone. In return any such loss works here as plain torch.
+may depend on that token alone. In return any such loss works here as plain torch. A loss that looks
+at more than one token is asked beforehand, on numbers from a first pass over the logits (two flops
+in six more), and its slopes make the loss of the second.
 
 Names of tensors end in what they are indexed by:
     T  tokens     H  hidden size     V  vocabulary     C  rows of one chunk
@@ -83,6 +85,48 @@ def fused_head(
         hidden_TH, weight_VH, targets_T, token_loss, temperature, chunk, metrics
     )
     return HeadOutput(loss, logprobs_T, entropy_T, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slope:
+    """A loss that is linear in log-probs and entropies, in the place of one that is not local."""
+
+    loss: Tensor
+    metrics: Mapping[str, Mean]
+
+
+def fused_head_of_sequences(
+    hidden_TH: Tensor,
+    weight_VH: Tensor,
+    targets_T: Tensor,
+    loss: TokenLoss,
+    *,
+    temperature: float = 1.0,
+    chunk: int = 1024,
+) -> HeadOutput:
+    """As ``fused_head``, for a loss that has to see all T tokens at once."""
+    logprobs_T, entropy_T = logprobs(
+        hidden_TH, weight_VH, targets_T, temperature=temperature, chunk=chunk
+    )
+    every = slice(0, len(logprobs_T))
+    share, (along_logprob_T, along_entropy_T) = _share_and_slopes(
+        loss, every, logprobs_T, entropy_T
+    )
+
+    def linear(rows: slice, logprobs_C: Tensor, entropy_C: Tensor) -> Share:
+        value = (along_logprob_T[rows] * logprobs_C).sum()
+        if along_entropy_T is not None:
+            value = value + (along_entropy_T[rows] * entropy_C).sum()
+        return _Slope(value, {})
+
+    output = fused_head(
+        hidden_TH, weight_VH, targets_T, linear, temperature=temperature, chunk=chunk
+    )
+    metrics: Totals = {}
+    _add(metrics, share.metrics)
+    # The value of the loss itself, with the gradient of its tangent.
+    value = output.loss - output.loss.detach() + share.loss.detach()
+    return HeadOutput(value, logprobs_T, entropy_T, metrics)
 
 
 @torch.no_grad()

@@ -31,9 +31,12 @@ OURS = frozenset(
 """Settings on which the loss's exact normalisation rests."""
 
 LARGEST_BUCKET = 50_000_000
+IN_CPU_MEMORY = {"device": "cpu", "pin_memory": True}
 
 
-def deepspeed_config(settings: LearnerSettings, *, parameters: int) -> dict[str, Any]:
+def deepspeed_config(
+    settings: LearnerSettings, *, grad_clip: float, parameters: int
+) -> dict[str, Any]:
     """For a model of so many parameters.
 
     The loss comes normalised over the whole update, so DeepSpeed is told of one micro-batch and
@@ -53,8 +56,8 @@ def deepspeed_config(settings: LearnerSettings, *, parameters: int) -> dict[str,
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        # At stage 0 DeepSpeed neither reports the norm nor skips what is not finite: see worker.
-        "gradient_clipping": settings.grad_clip if settings.zero_stage else 0.0,
+        # At stage 0 DeepSpeed neither reports the norm nor skips what is not finite: see engine.
+        "gradient_clipping": grad_clip if settings.zero_stage else 0.0,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
@@ -70,6 +73,10 @@ def deepspeed_config(settings: LearnerSettings, *, parameters: int) -> dict[str,
             "stage3_param_persistence_threshold": 100_000,
         },
     }
+    if settings.offload != "none":
+        config["zero_optimization"]["offload_optimizer"] = dict(IN_CPU_MEMORY)
+    if settings.offload == "all":
+        config["zero_optimization"]["offload_param"] = dict(IN_CPU_MEMORY)
     if settings.dtype == "bfloat16":
         config["bf16"] = {"enabled": True}
         config["data_types"] = {"grad_accum_dtype": "fp32"}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any, cast
 
 import numpy as np
 
 from rlvr.learner.aggregation import token_weights
-from rlvr.learner.packing import RankWork, size, work
+from rlvr.learner.packing import RankWork, Weighted, work
+from rlvr.learner.planning import size
 from rlvr.learner.report import UpdateReport, combined
 from rlvr.learner.settings import LearnerSettings
 from rlvr.remote import Remote, WorkerDied
-from rlvr.types import TrainBatch, TrainSample, WeightVersion
+from rlvr.types import Rollout, TokenScores, TrainBatch, TrainSample, WeightVersion
 from rlvr.weights.base import WeightManifest
 
 GRACE_SECONDS = 3.0
@@ -45,22 +47,55 @@ class LearnerGroup:
             ValueError: a sample is longer than ``tokens_per_microbatch``, or there are fewer
                 problems than updates.
         """
-        settings = self._settings
         reports: list[UpdateReport] = []
-        for index, samples in enumerate(shares(batch.samples, settings.updates_per_step)):
-            lengths_B = np.array([len(s.rollout.completion_ids_T) for s in samples], np.int64)
-            parts = work(
-                samples,
-                token_weights(lengths_B, settings.aggregation, max_tokens=settings.max_tokens),
-                version=batch.version,
-                ranks=len(self._workers),
-                tokens_per_microbatch=settings.tokens_per_microbatch,
-                layout=settings.layout,
-                on_policy=index == 0,
-            )
+        for index, samples in enumerate(shares(batch.samples, self._settings.updates_per_step)):
+            parts = self._work(samples, version=batch.version, on_policy=index == 0)
             answers = await self._on_each("train", parts, phase="train")
             reports += [cast(UpdateReport, answers[0]), _counts(parts)]
         return combined(reports)
+
+    async def score(self, rollouts: Sequence[Rollout], version: WeightVersion) -> list[TokenScores]:
+        """What the models say of the rollouts' tokens before a step's first update, in order."""
+        samples = [TrainSample(rollout=rollout, advantage=0.0) for rollout in rollouts]
+        parts = self._work(samples, version=version, on_policy=True, together=1)
+        answers = await self._on_each("score", parts, phase="train")
+        scores = {
+            int(index): scored
+            for part, answer in zip(parts, answers, strict=True)
+            for index, scored in zip(part.samples_B, answer, strict=True)
+        }
+        return [scores[index] for index in range(len(rollouts))]
+
+    def _work(
+        self,
+        samples: Sequence[TrainSample],
+        *,
+        version: WeightVersion,
+        on_policy: bool,
+        together: int | None = None,
+    ) -> list[RankWork]:
+        settings = self._settings
+        lengths_B = np.array([len(s.rollout.completion_ids_T) for s in samples], np.int64)
+        correct_B = np.array([sample.correct for sample in samples], np.bool_)
+        weigh = partial(token_weights, aggregation=settings.aggregation)
+        correct_weights_B = np.zeros(len(samples), np.float32)
+        if correct_B.any():
+            correct_weights_B[correct_B] = weigh(
+                lengths_B[correct_B], max_tokens=settings.max_tokens
+            )
+        return work(
+            Weighted(
+                samples=samples,
+                weights_B=weigh(lengths_B, max_tokens=settings.max_tokens),
+                correct_weights_B=correct_weights_B,
+            ),
+            version=version,
+            ranks=len(self._workers),
+            tokens_per_microbatch=settings.tokens_per_microbatch,
+            layout=settings.layout,
+            on_policy=on_policy,
+            together=together or (2 if getattr(settings.loss, "pairs", False) else 1),
+        )
 
     async def publish(self, version: WeightVersion) -> WeightManifest:
         """Put the current weights into the channel, for engines to load."""

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rlvr.kernels.head import TokenLoss, Totals, fused_head, logprobs
+from rlvr.kernels.head import (
+    TokenLoss,
+    Totals,
+    fused_head,
+    fused_head_of_sequences,
+    logprobs,
+)
 
 HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest difference in logits between the model's own head and the fused one."""
@@ -34,6 +40,7 @@ class Head(nn.Module):
         hidden_TH: Tensor,
         targets_T: Tensor,
         token_loss: TokenLoss | None,
+        whole_sequences: bool = False,
         temperature: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Totals]:
         temperature = self._temperature if temperature is None else temperature
@@ -42,7 +49,8 @@ class Head(nn.Module):
                 hidden_TH, self.weight_VH, targets_T, temperature=temperature, chunk=self._chunk
             )
             return logprobs_T.new_zeros(()), logprobs_T, entropy_T, {}
-        output = fused_head(
+        head = fused_head_of_sequences if whole_sequences else fused_head
+        output = head(
             hidden_TH,
             self.weight_VH,
             targets_T,
@@ -72,9 +80,11 @@ class PolicyModel(nn.Module):
         sources_T: Tensor,
         targets_T: Tensor,
         token_loss: TokenLoss | None,
+        whole_sequences: bool = False,
         temperature: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Totals]:
-        """``(loss, logprobs_T, entropy_T, metrics)``; without a loss, the log-probs only.
+        """``(loss, logprobs_T, entropy_T, metrics)``; without a loss, the log-probs only. A loss of
+        ``whole_sequences`` is called once, with all the tokens.
 
         There is no attention mask: padding is on the right, where a causal model never looks back
         from, and transformers keeps packed sequences apart by their restarting positions.
@@ -84,7 +94,7 @@ class PolicyModel(nn.Module):
             input_ids=token_ids_RS, position_ids=position_ids_RS, use_cache=False
         ).last_hidden_state
         hidden_TH = cast(Tensor, hidden_RSH).flatten(0, 1).index_select(0, sources_T)
-        return self.head(hidden_TH, targets_T, token_loss, temperature)
+        return self.head(hidden_TH, targets_T, token_loss, whole_sequences, temperature)
 
 
 def load_policy(

@@ -1,7 +1,4 @@
-"""From samples to micro-batches: which sample goes to which rank, and what a rank's arrays hold.
-
-Everything is decided for the whole update at once, so that every rank runs the same number of
-micro-batches (ZeRO's collectives need that) and all of them are of about the same size.
+"""From samples to micro-batches: what the arrays of a rank and of a forward pass hold.
 
 Names of arrays end in what they are indexed by:
     B  samples     N  prompt and completion tokens, sample after sample     T  completion tokens
@@ -17,11 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rlvr.learner.planning import plan
 from rlvr.types import TrainSample, WeightVersion
-
-LAYOUTS = ("padded", "packed")
-"""A packed row wants an attention that knows of sequences (flash_attention_2): sdpa computes the
-whole square of the row."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -37,11 +31,17 @@ class Sequences:
     prompt_lengths_B: Ints
     completion_lengths_B: Ints
     sampled_logprobs_T: Floats
-    fresh_T: Bools
-    """Whether the weights that sampled the token are those that the step starts from."""
-    advantages_B: Floats
+    lag_T: Ints
+    """Optimizer steps between the weights that sampled the token and those of the step's start."""
+    advantages_T: Floats
     weights_B: Floats
     """Of each token of the sample; see ``aggregation``."""
+    correct_weights_B: Floats
+    """The same over the correct samples alone; 0 for the others."""
+    proximal_logprobs_T: Floats | None = None
+    reference_logprobs_T: Floats | None = None
+    values_T: Floats | None = None
+    returns_T: Floats | None = None
 
     @property
     def lengths_B(self) -> Ints:
@@ -58,6 +58,8 @@ class RankWork:
     layout: str
     on_policy: bool
     """Whether the weights being trained are still those that the step starts from."""
+    samples_B: Ints
+    """Which of the update's samples these are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,90 +75,86 @@ class MicroBatch:
     sampled_logprobs_T: Floats
     advantages_T: Floats
     weights_T: Floats
+    correct_weights_T: Floats
     mask_T: Bools
-    fresh_T: Bools
+    sequence_T: Ints
+    lag_T: Ints
+    proximal_logprobs_T: Floats | None = None
+    reference_logprobs_T: Floats | None = None
+    values_T: Floats | None = None
+    returns_T: Floats | None = None
 
 
-def flatten(
-    samples: Sequence[TrainSample], weights_B: Floats, *, version: WeightVersion
-) -> Sequences:
-    """Samples as flat arrays; ``weights_B`` belong to them, ``version`` is that of their batch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighted:
+    """Samples and how much each of their tokens counts; see ``aggregation``."""
+
+    samples: Sequence[TrainSample]
+    weights_B: Floats
+    correct_weights_B: Floats
+    """Over the correct samples alone."""
+
+    def pick(self, samples_B: Ints) -> Weighted:
+        return Weighted(
+            samples=[self.samples[int(i)] for i in samples_B],
+            weights_B=self.weights_B[samples_B],
+            correct_weights_B=self.correct_weights_B[samples_B],
+        )
+
+
+def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
+    """Samples as flat arrays; ``version`` is that of their batch."""
+    samples = weighted.samples
     rollouts = [sample.rollout for sample in samples]
     ids = [ids for rollout in rollouts for ids in (rollout.prompt_ids, rollout.completion_ids_T)]
     versions_T = _joined([rollout.versions_T for rollout in rollouts], np.int64)
+    scores = [sample.scores for sample in samples]
     return Sequences(
         token_ids_N=_joined(ids, np.int32),
         prompt_lengths_B=np.array([len(r.prompt_ids) for r in rollouts], np.int64),
         completion_lengths_B=np.array([len(r.completion_ids_T) for r in rollouts], np.int64),
         sampled_logprobs_T=_joined([r.logprobs_T for r in rollouts], np.float32),
-        fresh_T=versions_T == version,
-        advantages_B=np.array([sample.advantage for sample in samples], np.float32),
-        weights_B=weights_B,
+        lag_T=version - versions_T,
+        advantages_T=_joined([_advantages(sample) for sample in samples], np.float32),
+        weights_B=weighted.weights_B,
+        correct_weights_B=weighted.correct_weights_B,
+        proximal_logprobs_T=_of_all([s and s.logprobs_T for s in scores]),
+        reference_logprobs_T=_of_all([s and s.reference_logprobs_T for s in scores]),
+        values_T=_of_all([s and s.values_T for s in scores]),
+        returns_T=_of_all([sample.returns_T for sample in samples]),
     )
 
 
-def plan(
-    lengths_B: Ints, *, ranks: int, tokens_per_microbatch: int, layout: str
-) -> list[list[Ints]]:
-    """For each rank its micro-batches, each as indices of samples; some may be empty.
-
-    The samples, sorted by length, are cut into as few runs as the bound and the number of ranks
-    allow, at the smallest largest size. That both balances the ranks and keeps padding low.
-
-    Raises:
-        ValueError: a sample is longer than ``tokens_per_microbatch``.
-    """
-    # Stable, so that the plan is the same wherever it is made.
-    order_B = np.argsort(-lengths_B, kind="stable")
-    sorted_B = lengths_B[order_B]
-    if len(lengths_B) and sorted_B[0] > tokens_per_microbatch:
-        raise ValueError(
-            f"a sample of {sorted_B[0]} tokens exceeds tokens_per_microbatch="
-            f"{tokens_per_microbatch}: raise it to at least sampling.max_prompt_tokens + "
-            "sampling.max_tokens"
-        )
-    fewest = len(_cuts(sorted_B, tokens_per_microbatch, layout))
-    per_rank = max(1, -(-fewest // ranks))
-    low, high = int(sorted_B[0]) if len(sorted_B) else 1, tokens_per_microbatch
-    while low < high:
-        middle = (low + high) // 2
-        if len(_cuts(sorted_B, middle, layout)) <= per_rank * ranks:
-            high = middle
-        else:
-            low = middle + 1
-    runs = [order_B[run] for run in _cuts(sorted_B, low, layout)]
-    runs += [np.empty(0, np.int64)] * (per_rank * ranks - len(runs))
-    return _dealt(runs, lengths_B, ranks, layout)
-
-
 def work(
-    samples: Sequence[TrainSample],
-    weights_B: Floats,
+    weighted: Weighted,
     *,
     version: WeightVersion,
     ranks: int,
     tokens_per_microbatch: int,
     layout: str,
     on_policy: bool,
+    together: int = 1,
 ) -> list[RankWork]:
     """What each rank has to do for one optimizer update on these samples."""
-    lengths_B = np.array(
-        [len(s.rollout.prompt_ids) + len(s.rollout.completion_ids_T) for s in samples], np.int64
-    )
+    rollouts = [sample.rollout for sample in weighted.samples]
+    lengths_B = np.array([len(r.prompt_ids) + len(r.completion_ids_T) for r in rollouts], np.int64)
     parts: list[RankWork] = []
     for microbatches in plan(
-        lengths_B, ranks=ranks, tokens_per_microbatch=tokens_per_microbatch, layout=layout
+        lengths_B,
+        ranks=ranks,
+        tokens_per_microbatch=tokens_per_microbatch,
+        layout=layout,
+        together=together,
     ):
         mine: Ints = np.concatenate(microbatches)
         ends = np.cumsum([len(microbatch) for microbatch in microbatches])
         parts.append(
             RankWork(
-                sequences=flatten(
-                    [samples[int(i)] for i in mine], weights_B[mine], version=version
-                ),
+                sequences=flatten(weighted.pick(mine), version=version),
                 microbatches=tuple(np.split(np.arange(len(mine)), ends[:-1])),
                 layout=layout,
                 on_policy=on_policy,
+                samples_B=mine,
             )
         )
     return parts
@@ -165,7 +163,7 @@ def work(
 def collate(sequences: Sequences, samples_B: Ints, *, layout: str) -> MicroBatch:
     """The arrays of one micro-batch, for these samples in this order."""
     if not len(samples_B):
-        return _dummy()
+        return _dummy(sequences)
     prompts_B = sequences.prompt_lengths_B[samples_B]
     completions_B = sequences.completion_lengths_B[samples_B]
     lengths_B = prompts_B + completions_B
@@ -185,65 +183,65 @@ def collate(sequences: Sequences, samples_B: Ints, *, layout: str) -> MicroBatch
         token_ids_RS.reshape(-1)[_ranges(row_starts_B, lengths_B)] = ids_N
     # A token is predicted at the position before it.
     sources_T = _ranges(row_starts_B + prompts_B - 1, completions_B)
+
+    def picked(values_T: NDArray[Number] | None) -> NDArray[Number] | None:
+        return None if values_T is None else values_T[from_T]
+
     return MicroBatch(
         token_ids_RS=token_ids_RS,
         position_ids_RS=position_ids_RS,
         sources_T=sources_T,
         targets_T=token_ids_RS.reshape(-1)[sources_T + 1],
         sampled_logprobs_T=sequences.sampled_logprobs_T[from_T],
-        advantages_T=np.repeat(sequences.advantages_B[samples_B], completions_B),
+        advantages_T=sequences.advantages_T[from_T],
         weights_T=np.repeat(sequences.weights_B[samples_B], completions_B),
+        correct_weights_T=np.repeat(sequences.correct_weights_B[samples_B], completions_B),
         mask_T=np.ones(len(from_T), np.bool_),
-        fresh_T=sequences.fresh_T[from_T],
+        sequence_T=np.repeat(np.arange(len(samples_B)), completions_B),
+        lag_T=sequences.lag_T[from_T],
+        proximal_logprobs_T=picked(sequences.proximal_logprobs_T),
+        reference_logprobs_T=picked(sequences.reference_logprobs_T),
+        values_T=picked(sequences.values_T),
+        returns_T=picked(sequences.returns_T),
     )
 
 
-def size(lengths_B: Ints, layout: str) -> int:
-    """Tokens of a micro-batch of samples with these lengths, padding included."""
-    if not len(lengths_B):
-        return 0
-    return int(lengths_B.sum() if layout == "packed" else lengths_B.max() * len(lengths_B))
+def _dummy(like: Sequences) -> MicroBatch:
+    """Two sequences of a token that does not train: they keep a rank in step with the others."""
+    zeros = np.zeros(2, np.float32)
 
+    def optional(values_T: Floats | None) -> Floats | None:
+        return None if values_T is None else zeros
 
-def _cuts(sorted_B: Ints, limit: int, layout: str) -> list[slice]:
-    """Cut lengths, longest first, into the fewest runs that are no larger than ``limit``."""
-    cuts: list[slice] = []
-    ends_B = np.cumsum(sorted_B)
-    start = 0
-    while start < len(sorted_B):
-        if layout == "packed":
-            before = int(ends_B[start] - sorted_B[start])
-            stop = int(np.searchsorted(ends_B, before + limit, side="right"))
-        else:
-            stop = min(len(sorted_B), start + limit // int(sorted_B[start]))
-        cuts.append(slice(start, stop))
-        start = stop
-    return cuts
-
-
-def _dealt(runs: list[Ints], lengths_B: Ints, ranks: int, layout: str) -> list[list[Ints]]:
-    """Deal micro-batches to ranks, largest first, to and fro."""
-    runs = sorted(runs, key=lambda run: -size(lengths_B[run], layout))
-    dealt: list[list[Ints]] = [[] for _ in range(ranks)]
-    for index, run in enumerate(runs):
-        turn, place = divmod(index, ranks)
-        dealt[place if turn % 2 == 0 else ranks - 1 - place].append(run)
-    return dealt
-
-
-def _dummy() -> MicroBatch:
-    """One token that does not train: it keeps a rank in step with the others."""
     return MicroBatch(
-        token_ids_RS=np.zeros((1, 2), np.int64),
+        token_ids_RS=np.zeros((2, 2), np.int64),
         position_ids_RS=None,
-        sources_T=np.zeros(1, np.int64),
-        targets_T=np.zeros(1, np.int64),
-        sampled_logprobs_T=np.zeros(1, np.float32),
-        advantages_T=np.zeros(1, np.float32),
-        weights_T=np.zeros(1, np.float32),
-        mask_T=np.zeros(1, np.bool_),
-        fresh_T=np.zeros(1, np.bool_),
+        sources_T=np.array([0, 2]),
+        targets_T=np.zeros(2, np.int64),
+        sampled_logprobs_T=zeros,
+        advantages_T=zeros,
+        weights_T=zeros,
+        correct_weights_T=zeros,
+        mask_T=np.zeros(2, np.bool_),
+        sequence_T=np.arange(2),
+        lag_T=np.zeros(2, np.int64),
+        proximal_logprobs_T=optional(like.proximal_logprobs_T),
+        reference_logprobs_T=optional(like.reference_logprobs_T),
+        values_T=optional(like.values_T),
+        returns_T=optional(like.returns_T),
     )
+
+
+def _advantages(sample: TrainSample) -> Sequence[float]:
+    if sample.token_advantages_T is not None:
+        return sample.token_advantages_T
+    return [sample.advantage] * len(sample.rollout.completion_ids_T)
+
+
+def _of_all(parts: Sequence[Sequence[float] | None]) -> Floats | None:
+    """One array of all samples' numbers; None where some have none."""
+    known = [part for part in parts if part is not None]
+    return _joined(known, np.float32) if len(known) == len(parts) else None
 
 
 def _joined(parts: Sequence[Sequence[float]], dtype: type[Number]) -> NDArray[Number]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
+
+from rlvr.learner.lora import Weight, adapter_parameters, plain_name, save_adapters, weights
 
 BUCKET_BYTES = 256 * 2**20
 """Of parameters that ZeRO-3 gathers at a time."""
@@ -20,17 +22,11 @@ def full_parameters(
 ) -> Iterator[tuple[str, Tensor]]:
     """``(name, tensor)`` of each parameter, named as in a Hugging Face checkpoint.
 
-    Every rank must draw all of it, for under ZeRO-3 gathering is collective. A tensor is valid
-    until the next one is drawn. Tied weights come once, under the name that a checkpoint uses.
+    Adapters are merged into the weights that they belong to. Every rank must draw all of it, for
+    under ZeRO-3 gathering is collective. A tensor is valid until the next one is drawn. Tied
+    weights come once, under the name that a checkpoint uses.
     """
-    for bucket in _buckets(language_model):
-        if not partitioned:
-            yield from ((name, parameter.detach()) for name, parameter in bucket)
-            continue
-        zero = importlib.import_module("deepspeed").zero
-        gathered = [parameter for _, parameter in bucket]
-        with zero.GatheredParameters(gathered, modifier_rank=None):
-            yield from ((name, parameter.detach()) for name, parameter in bucket)
+    return _drawn(weights(language_model), partitioned)
 
 
 def export(
@@ -41,19 +37,26 @@ def export(
     partitioned: bool,
     writes: bool,
 ) -> None:
-    """Write what ``from_pretrained`` loads, with the tokenizer; all ranks call, one ``writes``."""
-    kept: dict[str, Tensor] = {}
-    for name, tensor in full_parameters(language_model, partitioned=partitioned):
-        if writes:
-            # Copied at once: the next bucket takes the gathered tensors away.
-            kept[name] = tensor.to("cpu", copy=True)
+    """Write what ``from_pretrained`` loads, with the tokenizer; all ranks call, one ``writes``.
+
+    Adapters are merged, and stand by themselves in ``directory/adapter`` as peft's files.
+    """
+    kept = _copied(full_parameters(language_model, partitioned=partitioned), writes)
+    factors = [Weight(name, parameter) for name, parameter in adapter_parameters(language_model)]
+    adapters = _copied(_drawn(factors, partitioned), writes)
     if not writes:
         return
     in_checkpoint = language_model.state_dict().keys()
-    kept |= {n: b.cpu() for n, b in language_model.named_buffers() if n in in_checkpoint}
+    kept |= {
+        plain_name(name): buffer.cpu()
+        for name, buffer in language_model.named_buffers()
+        if name in in_checkpoint
+    }
     save = cast(Callable[..., None], language_model.save_pretrained)
     save(directory, state_dict=kept)
     cast(Any, AutoTokenizer).from_pretrained(tokenizer).save_pretrained(directory)
+    if adapters:
+        save_adapters(language_model, adapters, directory / "adapter")
 
 
 def probe_tokens(vocabulary: int, *, length: int = 48) -> Tensor:
@@ -62,16 +65,41 @@ def probe_tokens(vocabulary: int, *, length: int = 48) -> Tensor:
     return torch.randint(vocabulary, (length,), generator=generator)
 
 
-def _buckets(language_model: nn.Module) -> Iterator[list[tuple[str, nn.Parameter]]]:
-    bucket: list[tuple[str, nn.Parameter]] = []
+def _drawn(drawn: Iterable[Weight], partitioned: bool) -> Iterator[tuple[str, Tensor]]:
+    for bucket in _buckets(drawn):
+        if not partitioned:
+            yield from ((weight.name, weight.value()) for weight in bucket)
+            continue
+        zero = importlib.import_module("deepspeed").zero
+        gathered = [parameter for weight in bucket for parameter in weight.parameters]
+        with zero.GatheredParameters(gathered, modifier_rank=None):
+            yield from ((weight.name, weight.value()) for weight in bucket)
+
+
+def _copied(tensors: Iterable[tuple[str, Tensor]], writes: bool) -> dict[str, Tensor]:
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        if writes:
+            # Copied at once: the next bucket takes the gathered tensors away.
+            kept[name] = tensor.to("cpu", copy=True)
+    return kept
+
+
+def _buckets(drawn: Iterable[Weight]) -> Iterator[list[Weight]]:
+    bucket: list[Weight] = []
     nbytes = 0
-    for name, parameter in language_model.named_parameters():
-        # Under ZeRO-3 a parameter's own size is that of its part.
-        numbers = cast(int, getattr(parameter, "ds_numel", parameter.numel()))
-        if bucket and nbytes + numbers * parameter.element_size() > BUCKET_BYTES:
+    for weight in drawn:
+        size = sum(_nbytes(parameter) for parameter in weight.parameters)
+        if bucket and nbytes + size > BUCKET_BYTES:
             yield bucket
             bucket, nbytes = [], 0
-        bucket.append((name, parameter))
-        nbytes += numbers * parameter.element_size()
+        bucket.append(weight)
+        nbytes += size
     if bucket:
         yield bucket
+
+
+def _nbytes(parameter: nn.Parameter) -> int:
+    # Under ZeRO-3 a parameter's own size is that of its part.
+    numbers = cast(int, getattr(parameter, "ds_numel", parameter.numel()))
+    return numbers * parameter.element_size()

@@ -17,6 +17,16 @@ class UpdateReport:
     latest: dict[str, float]
 
 
+def merged(reports: Sequence[UpdateReport]) -> UpdateReport:
+    """Of one update, what its parts say; no two say the same thing."""
+    return UpdateReport(
+        means={name: pair for report in reports for name, pair in report.means.items()},
+        sums={name: value for report in reports for name, value in report.sums.items()},
+        maxima={name: value for report in reports for name, value in report.maxima.items()},
+        latest={name: value for report in reports for name, value in report.latest.items()},
+    )
+
+
 def combined(reports: Sequence[UpdateReport]) -> dict[str, float]:
     """Metrics of the updates of one step. A mean over nothing is left out."""
     metrics: dict[str, float] = {}

@@ -1,9 +1,4 @@
-"""One data-parallel rank of the learner, on DeepSpeed.
-
-One optimizer update is exact whatever the ranks, the ZeRO stage and the micro-batches: a loss comes
-as this rank's share under one global denominator, DeepSpeed's average over ranks is undone by
-multiplying with their number, and gradients are summed and reduced in fp32.
-"""
+"""One data-parallel rank of the learner: the policy, and what its objective needs beside it."""
 
 from __future__ import annotations
 
@@ -12,28 +7,40 @@ import importlib
 import os
 import resource
 import socket
+from array import array
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
-from rlvr.learner.deepspeed_config import deepspeed_config, load_deepspeed
+from rlvr.learner.critic import Critic
+from rlvr.learner.deepspeed_config import load_deepspeed
+from rlvr.learner.engine import Engine, adamw
+from rlvr.learner.lora import add_adapters
 from rlvr.learner.loss import LossInputs, LossOutput
 from rlvr.learner.mismatch import check_mismatch, measure_mismatch
 from rlvr.learner.model import PolicyModel, load_policy
-from rlvr.learner.packing import MicroBatch, RankWork, collate
+from rlvr.learner.objective import Objective
+from rlvr.learner.packing import Ints, RankWork, collate
 from rlvr.learner.parameters import export, full_parameters, probe_tokens
 from rlvr.learner.random_state import random_state, restore_random_state, seed_all
-from rlvr.learner.report import UpdateReport
+from rlvr.learner.reference import AnyReference, load_reference
+from rlvr.learner.report import UpdateReport, merged
 from rlvr.learner.settings import LearnerSettings
 from rlvr.learner.tally import Tally
-from rlvr.types import WeightVersion
+from rlvr.types import TokenScores, WeightVersion
 from rlvr.weights.base import LogprobProbe, WeightManifest, WeightSender
 
-TAG = "deepspeed"
+INPUTS = tuple(
+    field.name for field in fields(LossInputs) if field.name not in ("logprobs_T", "entropy_T")
+)
+"""What a loss is given of a micro-batch; the names are the same there."""
 
 
 class LearnerWorker:
@@ -47,11 +54,15 @@ class LearnerWorker:
         self._world_size = world_size
         self._model_path = model
         self._settings = settings
+        loss = settings.loss
+        self._objective = loss if isinstance(loss, Objective) else Objective(loss=loss)
         self._device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-        self._updates = 0
         self._is_checked = False
-        self._engine: Any = None
+        self._is_open = False
         self._policy: PolicyModel
+        self._actor: Engine
+        self._critic: Critic | None = None
+        self._reference: AnyReference | None = None
         self._sender: WeightSender
 
     def address(self) -> tuple[str, int]:
@@ -61,7 +72,7 @@ class LearnerWorker:
             return _host(), int(listener.getsockname()[1])
 
     def start(self, host: str, port: int) -> None:
-        """Join the other ranks, load the model and build the engine."""
+        """Join the other ranks, load the models and build their engines."""
         settings = self._settings
         os.environ.update(
             RANK=str(self._rank),
@@ -91,55 +102,72 @@ class LearnerWorker:
             chunk=settings.head_chunk,
             activation_checkpointing=settings.activation_checkpointing,
         )
-        parameters = list(self._policy.parameters())
+        if settings.lora is not None:
+            add_adapters(self._policy.language_model, settings.lora, seed=settings.seed)
         if settings.zero_stage == 3:
             deepspeed.zero.register_external_parameter(
                 self._policy.head, self._policy.head.weight_VH
             )
-        self._engine, *_ = deepspeed.initialize(
-            model=self._policy,
-            optimizer=self._optimizer(parameters),
-            config=deepspeed_config(settings, parameters=sum(p.numel() for p in parameters)),
-            dist_init_required=False,
+        self._actor = Engine(
+            self._policy,
+            name="actor",
+            settings=settings,
+            optimizer=settings.optimizer,
+            torch_optimizer=self._optimizer(
+                [p for p in self._policy.parameters() if p.requires_grad]
+            ),
         )
+        if settings.critic is not None:
+            self._critic = Critic(settings, device=self._device)
+        if settings.reference is not None:
+            self._reference = load_reference(settings, self._policy, device=self._device)
         channel = importlib.import_module(settings.channel)
         self._sender = cast(WeightSender, channel.Sender(checksum_bytes=settings.checksum_bytes))
+        self._is_open = True
+
+    def score(self, work: RankWork) -> list[TokenScores]:
+        """What policy, reference and critic say of each sample's tokens as they are now.
+
+        All ranks call it with as many micro-batches; in the order of ``work.samples_B``.
+        """
+        columns: dict[str, list[Tensor]] = {}
+        for samples_B in work.microbatches:
+            tensors = self._tensors(work, samples_B)
+            scored = {"logprobs_T": self._logprobs(tensors)}
+            if self._reference is not None:
+                scored["reference_logprobs_T"] = self._reference.logprobs(tensors)
+            if self._critic is not None:
+                scored["values_T"] = self._critic.values(tensors)
+            # A dummy has answers too, and they are nobody's.
+            for name, values_T in scored.items() if len(samples_B) else ():
+                columns.setdefault(name, []).append(values_T.float().cpu())
+        ends = np.cumsum(work.sequences.completion_lengths_B)[:-1]
+        parts = {
+            name: np.split(torch.cat(values).numpy(), ends) for name, values in columns.items()
+        }
+        return [
+            # As compact as tensors, and no package is needed to read it.
+            TokenScores(**{name: array("f", of_B[b].tobytes()) for name, of_B in parts.items()})
+            for b in range(len(work.samples_B))
+        ]
 
     def train(self, work: RankWork) -> UpdateReport:
         """One optimizer update on this rank's part; all ranks call it with as many micro-batches.
 
         An update whose loss or gradient is not finite is left out and counted in
-        ``actor/skipped``.
+        ``actor/skipped``. While the critic is pretrained the policy stays as it is.
 
         Raises:
             MismatchError: in the first on-policy update since the start, the sampler's log-probs
                 are not the learner's.
         """
-        engine = self._engine
-        tally = Tally(self._device)
-        for index, samples_B in enumerate(work.microbatches):
-            engine.set_gradient_accumulation_boundary(index == len(work.microbatches) - 1)
-            microbatch = collate(work.sequences, samples_B, layout=work.layout)
-            loss = self._share(microbatch, tally, measured=work.on_policy)
-            # DeepSpeed averages over the ranks.
-            engine.backward(loss * self._world_size, scale_wrt_gas=False)
-        tally.add_max("perf/peak_rss_mb", _peak_rss_mb())
-        tally.reduce()
-        bound = self._settings.mismatch_bound
-        if work.on_policy and not self._is_checked and bound is not None:
-            self._is_checked = check_mismatch(tally, bound)
-        lr = self._lr()
-        norm = self._step(lr)
-        self._updates += norm is not None
-        means = tally.means | {"actor/pg_loss": (tally.sums["actor/pg_loss"], 1.0)}
-        if norm is not None:
-            means["actor/grad_norm"] = (norm, 1.0)
-        return UpdateReport(
-            means=means,
-            sums={"actor/skipped": float(norm is None)},
-            maxima=tally.maxima,
-            latest={"actor/lr": lr},
-        )
+        reports: list[UpdateReport] = []
+        if self._critic is None or not self._critic.is_pretraining:
+            reports.append(self._train_actor(work))
+        if self._critic is not None:
+            parts = [self._tensors(work, samples_B) for samples_B in work.microbatches]
+            reports.append(self._critic.train(parts))
+        return merged(reports)
 
     def send_weights(
         self, version: WeightVersion, with_probe: bool, tolerance: float
@@ -155,12 +183,13 @@ class LearnerWorker:
     def save(self, directory: str) -> None:
         """Write this rank's part of the state into ``directory``; all ranks call it."""
         Path(directory).mkdir(parents=True, exist_ok=True)
-        self._engine.save_checkpoint(directory, tag=TAG, save_latest=False)
+        models = {name: part.save(directory) for name, part in self._stateful().items()}
         torch.save(
             {
                 "world_size": self._world_size,
                 "zero_stage": self._settings.zero_stage,
-                "updates": self._updates,
+                "models": models,
+                "objective": self._objective.state_dict(),
                 "random": random_state(),
             },
             _rank_file(directory, self._rank),
@@ -171,7 +200,8 @@ class LearnerWorker:
         """Continue from what ``save`` wrote, bit for bit.
 
         Raises:
-            ValueError: it was written by another number of ranks or at another ZeRO stage.
+            ValueError: it was written by another number of ranks, at another ZeRO stage, or by a
+                learner without the same models.
             FileNotFoundError: this rank's part is missing.
         """
         # Written by ``save`` alone; it holds Python's own random state, which is no tensor.
@@ -184,10 +214,16 @@ class LearnerWorker:
                 f"{here[0]} ranks at stage {here[1]}: optimizer state is cut to fit; resume with "
                 "the saved learner.workers and learner.zero_stage, or start from an export of it"
             )
-        loaded, _ = self._engine.load_checkpoint(directory, tag=TAG, load_lr_scheduler_states=False)
-        if loaded is None:
-            raise FileNotFoundError(f"{directory}: DeepSpeed found no checkpoint under {TAG!r}")
-        self._updates = state["updates"]
+        parts = self._stateful()
+        if state["models"].keys() != parts.keys():
+            raise ValueError(
+                f"{directory} holds the state of {', '.join(state['models'])}, and this learner "
+                f"has {', '.join(parts)}: resume with the saved learner.critic, learner.reference "
+                "and objective, or start from an export of it"
+            )
+        for name, part in parts.items():
+            part.load(directory, state["models"][name])
+        self._objective.load_state_dict(state["objective"])
         restore_random_state(state["random"])
 
     def export_hf(self, directory: str) -> None:
@@ -203,86 +239,102 @@ class LearnerWorker:
 
     def close(self) -> None:
         """Leave the other ranks. Safe to call twice."""
-        if self._engine is None:
+        if not self._is_open:
             return
+        self._is_open = False
         self._sender.close()
-        self._engine.destroy()
-        self._engine = None
+        for part in (self._actor, self._critic, self._reference):
+            if part is not None:
+                part.close()
         importlib.import_module("deepspeed").comm.destroy_process_group()
 
     @property
     def _is_partitioned(self) -> bool:
         return self._settings.zero_stage == 3
 
-    def _optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        settings = self._settings
-        return torch.optim.AdamW(
-            parameters,
-            lr=settings.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-        )
+    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return adamw(parameters, self._settings.optimizer)
 
-    def _lr(self) -> float:
-        """Of the next update: it rises linearly and reaches ``lr`` with update ``warmup_steps``."""
-        warmup = self._settings.warmup_steps
-        return self._settings.lr * min(1.0, (self._updates + 1) / max(1, warmup))
+    def _stateful(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"actor": self._actor}
+        if self._critic is not None:
+            parts["critic"] = self._critic
+        if self._reference is not None:
+            parts["reference"] = self._reference
+        return parts
 
-    def _share(self, microbatch: MicroBatch, tally: Tally, *, measured: bool) -> Tensor:
-        """This micro-batch's share of the loss, and its metrics into the tally."""
-        tensors = {
+    def _tensors(self, work: RankWork, samples_B: Ints) -> dict[str, Tensor]:
+        """A micro-batch on the rank's device, by the names of its fields."""
+        microbatch = collate(work.sequences, samples_B, layout=work.layout)
+        return {
             name: torch.from_numpy(array).to(self._device, non_blocking=True)
             for name in microbatch.__dataclass_fields__
             if (array := getattr(microbatch, name)) is not None
         }
-        sampled_T, mask_T = tensors["sampled_logprobs_T"], tensors["mask_T"]
+
+    def _train_actor(self, work: RankWork) -> UpdateReport:
+        tally = Tally(self._device)
+        for index, samples_B in enumerate(work.microbatches):
+            tensors = self._tensors(work, samples_B)
+            share = self._share(tensors, tally, measured=work.on_policy)
+            self._actor.backward(share, last=index == len(work.microbatches) - 1)
+        tally.add_max("perf/peak_rss_mb", _peak_rss_mb())
+        tally.reduce()
+        bound = self._settings.mismatch_bound
+        if work.on_policy and not self._is_checked and bound is not None:
+            self._is_checked = check_mismatch(tally, bound)
+        lr = self._actor.lr
+        norm = self._actor.step()
+        self._objective.observe({n: t / c for n, (t, c) in tally.means.items() if c})
+        if norm is not None and self._reference is not None:
+            self._reference.follow(self._policy, self._actor.updates)
+        means = tally.means | {"actor/pg_loss": (tally.sums["actor/pg_loss"], 1.0)}
+        if norm is not None:
+            means["actor/grad_norm"] = (norm, 1.0)
+        return UpdateReport(
+            means=means,
+            sums={"actor/skipped": float(norm is None)},
+            maxima=tally.maxima,
+            latest={"actor/lr": lr},
+        )
+
+    def _share(self, tensors: Mapping[str, Tensor], tally: Tally, *, measured: bool) -> Tensor:
+        """This micro-batch's share of the loss, and its metrics into the tally."""
+        given = {name: tensors[name] for name in INPUTS if name in tensors}
 
         def token_loss(rows: slice, logprobs_C: Tensor, entropy_C: Tensor) -> LossOutput:
-            return self._settings.loss(
-                LossInputs(
-                    logprobs_T=logprobs_C,
-                    entropy_T=entropy_C,
-                    sampled_logprobs_T=sampled_T[rows],
-                    advantages_T=tensors["advantages_T"][rows],
-                    weights_T=tensors["weights_T"][rows],
-                    mask_T=mask_T[rows],
-                )
+            of_rows = {name: values_T[rows] for name, values_T in given.items()}
+            return self._objective(
+                LossInputs(logprobs_T=logprobs_C, entropy_T=entropy_C, **of_rows)
             )
 
-        loss, logprobs_T, _, metrics = self._engine(
+        loss, logprobs_T, _, metrics = self._actor(
             tensors["token_ids_RS"],
             tensors.get("position_ids_RS"),
             tensors["sources_T"],
             tensors["targets_T"],
             token_loss,
+            self._objective.whole_sequences,
         )
         tally.add_sum("actor/pg_loss", loss)
         for name, (total, count) in metrics.items():
             tally.add_mean(name, total, count)
         if measured:
-            measure_mismatch(tally, logprobs_T, sampled_T, mask_T, tensors["fresh_T"])
+            sampled_T, mask_T = tensors["sampled_logprobs_T"], tensors["mask_T"]
+            measure_mismatch(tally, logprobs_T, sampled_T, mask_T, tensors["lag_T"] == 0)
         return loss
 
-    def _step(self, lr: float) -> float | None:
-        """The gradient's norm before clipping; None where it is not finite and nothing changed."""
-        engine, settings = self._engine, self._settings
-        for group in engine.optimizer.param_groups:
-            group["lr"] = lr
-        if settings.zero_stage > 0:
-            engine.step()
-            return float(engine.get_global_grad_norm()) if engine.was_step_applied() else None
-        gradients = [p.grad for p in self._policy.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not norm.isfinite():
-            self._policy.zero_grad(set_to_none=True)
-            return None
-        if settings.grad_clip > 0:
-            torch.nn.utils.clip_grads_with_norm_(
-                self._policy.parameters(), settings.grad_clip, norm
-            )
-        engine.step()
-        return float(norm)
+    @torch.no_grad()
+    def _logprobs(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Of the completion tokens under the policy as it is ``[T]`` (nats)."""
+        _, logprobs_T, _, _ = self._actor(
+            tensors["token_ids_RS"],
+            tensors.get("position_ids_RS"),
+            tensors["sources_T"],
+            tensors["targets_T"],
+            None,
+        )
+        return logprobs_T
 
     def _probe(self, tolerance: float) -> LogprobProbe:
         """The fixed sequence under the current weights, at temperature 1; collective."""
@@ -290,8 +342,8 @@ class LearnerWorker:
         ids_T = token_ids_T.to(self._device)
         sources_T = torch.arange(len(ids_T) - 1, device=self._device)
         with torch.no_grad():
-            _, logprobs_T, _, _ = self._engine(
-                ids_T.unsqueeze(0), None, sources_T, ids_T[1:], None, 1.0
+            _, logprobs_T, _, _ = self._actor(
+                ids_T.unsqueeze(0), None, sources_T, ids_T[1:], None, False, 1.0
             )
         return LogprobProbe(
             token_ids_T=tuple(cast(list[int], token_ids_T.tolist())),

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from rlvr.learner.environment import environment
 from rlvr.learner.group import LearnerGroup
 from rlvr.learner.losses.clipped import Clipped
 from rlvr.learner.parameters import full_parameters
-from rlvr.learner.settings import LearnerSettings
+from rlvr.learner.settings import LearnerSettings, OptimizerSettings
 from rlvr.learner.worker import LearnerWorker
 from rlvr.remote import WorkerDied
 from rlvr.types import Finish, Rollout, TrainBatch, TrainSample
@@ -59,14 +60,15 @@ def settings(**changes) -> LearnerSettings:
         "max_tokens": 16,
         "tokens_per_microbatch": 64,
         "head_chunk": 16,
-        "lr": 0.05,
-        "grad_clip": 0.0,
         "mismatch_bound": None,
         "deepspeed": OVERLAY,
         "collective_timeout": 60.0,
         "checksum_bytes": 2**20,
     }
-    return LearnerSettings(**small | changes)
+    optimizer = {"lr": 0.05, "grad_clip": 0.0}
+    names = {field.name for field in fields(OptimizerSettings)}
+    optimizer |= {name: changes.pop(name) for name in names & changes.keys()}
+    return LearnerSettings(optimizer=OptimizerSettings(**optimizer), **small | changes)
 
 
 def batch(*, problems: int = 5, rollouts: int = 3, seed: int = 0, version: int = 0) -> TrainBatch:
@@ -94,7 +96,7 @@ class Descent(LearnerWorker):
     would blow up rounding errors of gradients near 0."""
 
     def _optimizer(self, parameters):
-        return torch.optim.SGD(parameters, lr=self._settings.lr)
+        return torch.optim.SGD(parameters, lr=self._settings.optimizer.lr)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """All of them in full; collective."""

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.learner.packing import LAYOUTS, collate, flatten, plan, size, work
-from rlvr.types import TrainSample
+from rlvr.learner.packing import Weighted, collate, flatten, work
+from rlvr.learner.planning import LAYOUTS, plan, size
+from rlvr.types import TokenScores, TrainSample
 from tests.conftest import rollout
 
 lengths = st.lists(st.integers(1, 50), max_size=40).map(lambda x: np.array(x, np.int64))
@@ -29,6 +30,7 @@ SAMPLES = [
     sample([8, 9, 10], [11, 12], advantage=0.5),
 ]
 WEIGHTS = np.array([0.1, 0.2, 0.3], np.float32)
+WEIGHTED = Weighted(samples=SAMPLES, weights_B=WEIGHTS, correct_weights_B=0 * WEIGHTS)
 
 
 @given(lengths, st.integers(1, 4), st.integers(50, 200), st.sampled_from(LAYOUTS))
@@ -62,8 +64,41 @@ def test_a_sample_over_the_bound_is_refused_with_what_to_raise():
         plan(np.array([5, 61]), ranks=1, tokens_per_microbatch=60, layout="padded")
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 25), st.integers(1, 25)), max_size=20),
+    st.integers(1, 3),
+    st.sampled_from(LAYOUTS),
+)
+def test_samples_that_belong_together_stay_neighbours_in_one_microbatch(pairs, ranks, layout):
+    lengths_B = np.array(pairs, np.int64).reshape(-1)
+    parts = plan(lengths_B, ranks=ranks, tokens_per_microbatch=60, layout=layout, together=2)
+    taken = [m.reshape(-1, 2).tolist() for microbatches in parts for m in microbatches]
+    units = sorted(unit for microbatch in taken for unit in microbatch)
+    assert units == [[2 * i, 2 * i + 1] for i in range(len(pairs))]
+    assert all(size(lengths_B[m], layout) <= 60 for microbatches in parts for m in microbatches)
+
+
+def test_scores_and_credit_of_single_tokens_travel_with_their_tokens():
+    samples = [
+        replace(
+            one,
+            token_advantages_T=[10.0 * b + t for t in range(len(one.rollout.logprobs_T))],
+            returns_T=[1.0] * len(one.rollout.logprobs_T),
+            scores=TokenScores(logprobs_T=[-float(b)] * len(one.rollout.logprobs_T)),
+        )
+        for b, one in enumerate(SAMPLES)
+    ]
+    sequences = flatten(replace(WEIGHTED, samples=samples), version=1)
+    microbatch = collate(sequences, np.array([2, 0]), layout="packed")
+    assert microbatch.advantages_T.tolist() == [20, 21, 0, 1, 2]
+    assert microbatch.proximal_logprobs_T.tolist() == [-2, -2, 0, 0, 0]
+    assert microbatch.returns_T.tolist() == [1] * 5
+    assert microbatch.reference_logprobs_T is None
+    assert microbatch.values_T is None
+
+
 def test_padded_rows_by_hand():
-    sequences = flatten(SAMPLES, WEIGHTS, version=0)
+    sequences = flatten(WEIGHTED, version=1)
     microbatch = collate(sequences, np.array([2, 0, 1]), layout="padded")
     assert microbatch.token_ids_RS.tolist() == [
         [8, 9, 10, 11, 12],
@@ -76,12 +111,13 @@ def test_padded_rows_by_hand():
     assert microbatch.sampled_logprobs_T.tolist() == [-0.5, -1.0, -0.5, -1.0, -1.5, -0.5]
     assert microbatch.advantages_T.tolist() == [0.5, 0.5, 1.0, 1.0, 1.0, -1.0]
     np.testing.assert_array_equal(microbatch.weights_T, WEIGHTS[[2, 2, 0, 0, 0, 1]])
-    assert microbatch.fresh_T.tolist() == [True] * 5 + [False]
+    assert microbatch.lag_T.tolist() == [1] * 5 + [0]
+    assert microbatch.sequence_T.tolist() == [0, 0, 1, 1, 1, 2]
     assert microbatch.mask_T.all()
 
 
 def test_a_packed_row_by_hand():
-    sequences = flatten(SAMPLES, WEIGHTS, version=0)
+    sequences = flatten(WEIGHTED, version=1)
     microbatch = collate(sequences, np.array([1, 0]), layout="packed")
     assert microbatch.token_ids_RS.tolist() == [[6, 7, 1, 2, 3, 4, 5]]
     assert microbatch.position_ids_RS.tolist() == [[0, 1, 0, 1, 2, 3, 4]]
@@ -91,8 +127,8 @@ def test_a_packed_row_by_hand():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_empty_microbatch_becomes_a_dummy_that_trains_nothing(layout):
-    microbatch = collate(flatten(SAMPLES, WEIGHTS, version=0), np.empty(0, int), layout=layout)
-    assert len(microbatch.targets_T) == 1
+    microbatch = collate(flatten(WEIGHTED, version=1), np.empty(0, int), layout=layout)
+    assert len(microbatch.targets_T) == len(microbatch.sequence_T) == 2
     assert not microbatch.mask_T.any()
 
 
@@ -106,8 +142,7 @@ def test_each_token_travels_with_what_belongs_to_it(layout, ranks):
     ]
     weights_B = random.random(20).astype(np.float32)
     parts = work(
-        samples,
-        weights_B,
+        Weighted(samples=samples, weights_B=weights_B, correct_weights_B=weights_B / 2),
         version=0,
         ranks=ranks,
         tokens_per_microbatch=40,
@@ -121,6 +156,7 @@ def test_each_token_travels_with_what_belongs_to_it(layout, ranks):
                 m = collate(part.sequences, samples_B, layout=layout)
                 before = m.token_ids_RS.reshape(-1)[m.sources_T]
                 rows = (before, m.targets_T, m.sampled_logprobs_T, m.advantages_T, m.weights_T)
+                np.testing.assert_array_equal(m.correct_weights_T, m.weights_T / 2)
                 got += zip(*(row.tolist() for row in rows), strict=True)
     expected = []
     for s, weight in zip(samples, weights_B.tolist(), strict=True):
