@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rlvr.advantages.base import Advantage
+from rlvr.credit import Credit
 from rlvr.difficulty.base import DifficultyFilter
 from rlvr.metrics import Window
 from rlvr.problems.base import ProblemStream
@@ -35,7 +35,6 @@ from rlvr.types import (
     Problem,
     RolloutGroup,
     TrainBatch,
-    TrainSample,
     WeightVersion,
 )
 
@@ -82,7 +81,7 @@ class Loop:
     rollouts: Rollouts
     grader: Grader
     filter: DifficultyFilter
-    advantage: Advantage
+    credit: Credit
     learner: Learner
     weights: Weights
     sink: Sink
@@ -301,7 +300,12 @@ class Loop:
             for version in rollout.versions_T
         ]
         clock = time.monotonic()
-        metrics |= await self.learner.step(self._batch(groups_P))
+        credited = await self.credit(groups_P, self.version)
+        metrics |= credited.metrics
+        metrics["timing_s/adv"] = time.monotonic() - clock
+        clock = time.monotonic()
+        if credited.batch.samples:
+            metrics |= await self.learner.step(credited.batch)
         metrics["timing_s/update_actor"] = time.monotonic() - clock
         self.step += 1
         self.version = WeightVersion(self.version + self.updates_per_step)
@@ -327,16 +331,6 @@ class Loop:
             metrics |= await self.save(self.step, self.state_dict())
         self._events.put_nowait(None)
         return metrics
-
-    def _batch(self, groups_P: list[GradedGroup]) -> TrainBatch:
-        return TrainBatch(
-            version=self.version,
-            samples=tuple(
-                TrainSample(rollout=rollout, advantage=advantage)
-                for group in groups_P
-                for rollout, advantage in zip(group.rollouts_G, self.advantage(group), strict=True)
-            ),
-        )
 
     def _take_window(self, seconds: float) -> Metrics:
         """What was sampled since the last step, kept and dropped alike."""
@@ -369,6 +363,7 @@ class Loop:
             "totals": dict(totals),
             "problems": self.problems.state_dict(),
             "filter": self.filter.state_dict(),
+            "credit": self.credit.state_dict(),
             "ready": list(self._ready),
             "starved": dict(self._starved),
             "in_flight": [*self._again, *(self._flying[i] for i in sorted(self._flying))],
@@ -381,6 +376,7 @@ class Loop:
         self.totals = Counter(state["totals"])
         self.problems.load_state_dict(state["problems"])
         self.filter.load_state_dict(state["filter"])
+        self.credit.load_state_dict(state["credit"])
         self._ready = deque(state["ready"])
         self._again = deque(state["in_flight"])
         self._starved = Counter(state["starved"])

@@ -132,6 +132,11 @@ class Verdict:
             )
 
 
+PrefixValues = tuple[tuple[int, float], ...]
+"""For some prefixes of a rollout, ascending from 0 completion tokens: their tokens, and the mean
+reward of what was continued, or forced to answer, from there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradedGroup:
     """The rollouts of one problem that were graded, each with its verdict.
@@ -143,6 +148,8 @@ class GradedGroup:
     rollouts_G: tuple[Rollout, ...]
     verdicts_G: tuple[Verdict, ...]
     ungraded: tuple[Verdict, ...] = ()
+    prefix_values_G: tuple[PrefixValues, ...] = ()
+    """Of each rollout, where the credit needs them."""
 
     @classmethod
     def of_rewards(
@@ -224,6 +231,8 @@ class TrainSample:
     """Where the objective, the credit or the critic needs them."""
     correct: bool = False
     """Whether the verifier called it correct, whatever its credit."""
+    problem: int = 0
+    """Which of the batch's problems it answers. Samples come problem by problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "checkpoint": {"types"},
     "step_report": {"types", "metrics"},
     "loop": {"types", "metrics", "step_report"},
+    "probing": CONTRACTS | {"rollout"},
     "tiny": {"problems"},
 }
 # What the loop knows of the parts: their contracts.

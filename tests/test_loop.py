@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from rlvr.credit import Credit
 from rlvr.difficulty.band import BalancedBand
 from rlvr.loop import Loop, Starved
 from rlvr.step_report import GraderFailing
@@ -98,7 +99,7 @@ def make(bandit, **changes) -> Loop:
         "weights": bandit,
         "sink": bandit,
         "filter": BalancedBand(),
-        "advantage": centred,
+        "credit": Credit(estimator=centred),
         "steps": 30,
         "problems_per_step": 4,
         "rollouts_per_problem": 8,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from rlvr.types import GradedGroup
+from rlvr.types import GradedGroup, PrefixValues
 
 
 class Advantage(Protocol):
@@ -44,6 +44,8 @@ class Episode:
     """The critic's estimate of the return from each token on, before that token is drawn."""
     problem: int = 0
     """Which of the batch's problems it belongs to."""
+    prefix_values: PrefixValues = ()
+    """Of its rollout, where the credit needs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

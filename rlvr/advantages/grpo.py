@@ -18,18 +18,19 @@ class Grpo:
     """
 
     std: str = "group"
-    """``group`` divides by the group's standard deviation, ``none`` does not."""
+    """``group`` divides by the group's standard deviation, ``batch`` by that of all rewards of the
+    batch (Lite PPO, arXiv:2508.08221; TRL's ``scale_rewards="batch"``), ``none`` does not."""
     ddof: int = 1
     """1 for the unbiased deviation (verl, TRL), 0 for the population's."""
     eps: float = 1e-6
     """Added to the deviation: 1e-6 in verl, 1e-4 in TRL."""
     min_std: float = 0.0
-    """Groups whose deviation is not above it get zeros. The division makes differences of order 1
-    of any, however small; shaped rewards have such that mean nothing."""
+    """Groups (or batches) whose deviation is not above it get zeros. The division makes differences
+    of order 1 of any, however small; shaped rewards have such that mean nothing."""
 
     def __post_init__(self) -> None:
-        if self.std not in ("group", "none"):
-            raise ValueError(f"std={self.std!r}: take 'group' or 'none'")
+        if self.std not in ("group", "batch", "none"):
+            raise ValueError(f"std={self.std!r}: take 'group', 'batch' or 'none'")
         if self.ddof not in (0, 1):
             raise ValueError(f"ddof={self.ddof}: take 1 (unbiased) or 0 (population)")
         if not (math.isfinite(self.eps) and self.eps >= 0):
@@ -44,18 +45,41 @@ class Grpo:
         if self.min_std and self.std == "none":
             raise ValueError(
                 f"min_std={self.min_std} with std='none': nothing is divided by a deviation; "
-                "take 'group' or leave min_std out"
+                "take 'group' or 'batch', or leave min_std out"
             )
 
     def __call__(self, group: GradedGroup) -> Sequence[float]:
-        rewards_G = group.rewards_G
-        if len(rewards_G) < 2 or min(rewards_G) == max(rewards_G):
+        return self.normalised(group.rewards_G)
+
+    def over_batch(self, groups_P: Sequence[GradedGroup]) -> Sequence[Sequence[float]]:
+        """Each group on its own, but for the deviation where ``std`` is ``batch``."""
+        if self.std != "batch":
+            return [self(group) for group in groups_P]
+        spread = self._spread([reward for group in groups_P for reward in group.rewards_G])
+        return [self._scaled(group.rewards_G, spread) for group in groups_P]
+
+    def normalised(self, rewards: Sequence[float]) -> list[float]:
+        """Numbers less their mean, and over their deviation unless ``std`` is ``none``."""
+        return self._scaled(rewards, 0.0 if self.std == "none" else self._spread(rewards))
+
+    def _scaled(self, rewards_G: Sequence[float], spread: float) -> list[float]:
+        if not _differ(rewards_G):
             return [0.0] * len(rewards_G)
         mean = math.fsum(rewards_G) / len(rewards_G)
         if self.std == "none":
             return [reward - mean for reward in rewards_G]
-        squares = math.fsum((reward - mean) ** 2 for reward in rewards_G)
-        deviation = math.sqrt(squares / (len(rewards_G) - self.ddof))
-        if deviation <= self.min_std:
+        if spread <= self.min_std:
             return [0.0] * len(rewards_G)
-        return [(reward - mean) / (deviation + self.eps) for reward in rewards_G]
+        return [(reward - mean) / (spread + self.eps) for reward in rewards_G]
+
+    def _spread(self, rewards: Sequence[float]) -> float:
+        """Their deviation, exactly 0 for equal ones."""
+        if not _differ(rewards):
+            return 0.0
+        mean = math.fsum(rewards) / len(rewards)
+        squares = math.fsum((reward - mean) ** 2 for reward in rewards)
+        return math.sqrt(squares / (len(rewards) - self.ddof))
+
+
+def _differ(rewards: Sequence[float]) -> bool:
+    return len(rewards) > 1 and min(rewards) != max(rewards)

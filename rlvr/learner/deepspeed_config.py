@@ -52,7 +52,8 @@ def deepspeed_config(
             "leave them out and use learner.dtype, learner.optimizer and tokens_per_microbatch"
         )
     # ZeRO-3 allocates whole buckets at the start, whatever the model's size.
-    bucket = max(1, min(LARGEST_BUCKET, parameters))
+    # It takes even ones only.
+    bucket = max(2, min(LARGEST_BUCKET, parameters + parameters % 2))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

@@ -40,15 +40,16 @@ class LearnerGroup:
 
     async def step(self, batch: TrainBatch) -> dict[str, float]:
         """Train on a batch: ``updates_per_step`` optimizer updates, each on an equal share of its
-        problems. Returns the step's metrics.
+        problems, or one for each problem where these are fewer. Returns the step's metrics.
 
         Raises:
             MismatchError: the first on-policy update shows another policy than was sampled.
-            ValueError: a sample is longer than ``tokens_per_microbatch``, or there are fewer
-                problems than updates.
+            ValueError: a sample is longer than ``tokens_per_microbatch``.
         """
         reports: list[UpdateReport] = []
-        for index, samples in enumerate(shares(batch.samples, self._settings.updates_per_step)):
+        # Where credit went to a few problems only, such as those with a pair, there are fewer.
+        updates = min(self._settings.updates_per_step, len({s.problem for s in batch.samples}))
+        for index, samples in enumerate(shares(batch.samples, updates)):
             parts = self._work(samples, version=batch.version, on_policy=index == 0)
             answers = await self._on_each("train", parts, phase="train")
             reports += [cast(UpdateReport, answers[0]), _counts(parts)]
@@ -164,7 +165,7 @@ def shares(samples: Sequence[TrainSample], updates: int) -> list[list[TrainSampl
     Raises:
         ValueError: there are fewer problems than updates.
     """
-    problems = [list(group) for _, group in groupby(samples, key=lambda s: s.rollout.prompt_ids)]
+    problems = [list(group) for _, group in groupby(samples, key=lambda s: s.problem)]
     if len(problems) < updates:
         raise ValueError(
             f"updates_per_step={updates} with {len(problems)} problems in the batch: each update "

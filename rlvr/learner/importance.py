@@ -21,6 +21,12 @@ def log_ratios(inputs: LossInputs) -> Tensor:
     return masked(inputs.logprobs_T - old_T, inputs.mask_T)
 
 
+def sampled_log_ratios(inputs: LossInputs) -> Tensor:
+    """Current minus behaviour log-prob ``[T]`` (nats), whatever the proximal policy is, for the
+    losses that anchor at the sampler itself; 0 outside the mask."""
+    return masked(inputs.logprobs_T - inputs.sampled_logprobs_T, inputs.mask_T)
+
+
 def behaviour_log_ratios(inputs: LossInputs) -> Tensor:
     """Proximal minus behaviour log-prob ``[T]`` (nats, constant); 0 outside the mask. Where the
     proximal policy is unknown, the current one takes its place."""

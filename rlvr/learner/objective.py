@@ -6,7 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from rlvr.learner.loss import Correction, LossInputs, LossOutput, Mean, PolicyLoss
+import torch
+
+from rlvr.learner.loss import (
+    Correction,
+    LossInputs,
+    LossOutput,
+    Mean,
+    PolicyLoss,
+    masked_mean,
+)
+
+MASKED = "rollout_corr/rollout_rs_masked_fraction"
 
 
 @runtime_checkable
@@ -36,12 +47,14 @@ class Objective:
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
         metrics: dict[str, Mean] = {}
-        weights_T = inputs.weights_T
+        factor_T = torch.ones_like(inputs.weights_T)
         for correction in self.corrections:
-            factor_T, measured = correction(inputs)
-            weights_T = weights_T * factor_T.detach()
+            one_T, measured = correction(inputs)
+            factor_T = factor_T * one_T.detach()
             metrics |= measured
-        policy = self.loss(replace(inputs, weights_T=weights_T))
+        if self.corrections:
+            metrics[MASKED] = masked_mean(factor_T == 0, inputs.mask_T)
+        policy = self.loss(replace(inputs, weights_T=inputs.weights_T * factor_T))
         loss = policy.loss
         metrics |= policy.metrics
         for term in self.terms:

@@ -34,18 +34,25 @@ class RolloutPool:
         self._in_flight = [0] * len(self._workers)
 
     async def generate(
-        self, problem: Problem, *, n: int, epoch_key: str, sampling: Sampling | None = None
+        self,
+        problem: Problem,
+        *,
+        n: int,
+        epoch_key: str,
+        sampling: Sampling | None = None,
+        prefix_ids: Sequence[int] = (),
     ) -> RolloutGroup:
         """``n`` rollouts of one problem, all on the engine with the fewest in flight.
 
         One engine, so that the prompt's KV cache is shared. ``epoch_key`` tells visits of the same
         problem apart; the same key draws the same tokens on any engine (given the same weights).
+        With ``prefix_ids`` they go on from there, and the prefix counts as a part of the prompt.
 
         Raises:
             WeightProofError: the engine holds weights that failed their proof.
             WorkerDied, PhaseTimeout: from the engine's process.
         """
-        prompt_ids = self._render(problem)
+        prompt_ids = (*self._render(problem), *prefix_ids)
         index = min(range(len(self._workers)), key=self._in_flight.__getitem__)
         self._in_flight[index] += n
         try:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rlvr.advantages.best_of_group import BestOfGroup
 from rlvr.advantages.dr_grpo import DrGrpo
+from rlvr.advantages.gpg import Gpg
 from rlvr.advantages.grpo import Grpo
 from rlvr.advantages.max_rl import MaxRl
 from rlvr.advantages.opo import Opo
@@ -17,7 +18,11 @@ from rlvr.advantages.rloo import Rloo
 from tests.conftest import graded
 
 # The rollouts of ``graded`` are equally long, so that Opo's advantages add up to zero as well.
-BALANCED = [Grpo(), Grpo(ddof=0), DrGrpo(), Rloo(), Opo(), PassAtK(k=2), MaxRl(), Pshw()]
+CENTRED = [DrGrpo(), Rloo(), Opo(), Grpo(std="none")]
+BALANCED = [
+    *CENTRED,
+    *[Grpo(), Grpo(ddof=0), Grpo(std="batch"), PassAtK(k=2), MaxRl(), Pshw(), Gpg()],
+]
 COMPARING = [*BALANCED, PassAtK(k=3), BestOfGroup()]
 
 # Whole steps: differences that are lost in rounding would say nothing about an estimator.
@@ -75,3 +80,30 @@ def test_equal_rewards_get_equal_credit(advantage, rewards):
     credit: dict[float, float] = {}
     for reward, value in zip(rewards, advantage(graded(*rewards)), strict=True):
         assert credit.setdefault(reward, value) == value
+
+
+@pytest.mark.parametrize("advantage", [*CENTRED, Grpo(), PassAtK(k=2), BestOfGroup()], ids=named)
+@settings(max_examples=50, deadline=None)
+@given(rewards=REWARDS, shift=st.integers(-3, 3))
+def test_what_is_added_to_every_reward_changes_nothing(advantage, rewards, shift):
+    there = advantage(graded(*rewards))
+    moved = advantage(graded(*[reward + shift for reward in rewards]))
+    assert moved == pytest.approx(there, abs=1e-9)
+
+
+@pytest.mark.parametrize("advantage", [*CENTRED, BestOfGroup()], ids=named)
+@settings(max_examples=50, deadline=None)
+@given(rewards=REWARDS)
+def test_advantages_grow_with_the_rewards_where_nothing_is_divided(advantage, rewards):
+    there = advantage(graded(*rewards))
+    scaled = advantage(graded(*[4 * reward for reward in rewards]))
+    assert scaled == pytest.approx([4 * value for value in there], abs=1e-9)
+
+
+@pytest.mark.parametrize("advantage", [Grpo(eps=0.0), Grpo(eps=0.0, ddof=0), PassAtK(k=2)])
+@settings(max_examples=50, deadline=None)
+@given(rewards=REWARDS)
+def test_the_scale_of_the_rewards_is_lost_where_a_deviation_divides(advantage, rewards):
+    there = advantage(graded(*rewards))
+    scaled = advantage(graded(*[4 * reward for reward in rewards]))
+    assert scaled == pytest.approx(there, abs=1e-9)

@@ -24,6 +24,44 @@ def test_by_hand(advantage, rewards, expected):
     assert advantage(graded(*rewards)) == pytest.approx(expected, abs=1e-9)
 
 
+# All eight rewards: mean 3/8, squares 15/8, so a variance of 15/56, or 15/64 of the population.
+@pytest.mark.parametrize(
+    ("settings", "deviation"),
+    [
+        ({}, (15 / 56) ** 0.5 + 1e-6),
+        ({"eps": 1e-4}, (15 / 56) ** 0.5 + 1e-4),
+        ({"ddof": 0, "eps": 0.0}, (15 / 64) ** 0.5),
+    ],
+)
+def test_the_deviation_of_the_batch_is_that_of_all_its_rewards(settings, deviation):
+    halves, quarters = Grpo(std="batch", **settings).over_batch([graded(*HALF), graded(*QUARTER)])
+    assert halves == pytest.approx([a / deviation for a in (0.5, -0.5, -0.5, 0.5)], abs=1e-12)
+    assert quarters == pytest.approx([a / deviation for a in (-0.25, -0.25, -0.25, 0.75)])
+
+
+@pytest.mark.parametrize("advantage", [Grpo(), Grpo(ddof=0), Grpo(std="none")])
+def test_other_groups_change_nothing_where_the_deviation_is_not_the_batchs(advantage):
+    groups = [graded(*HALF), graded(*QUARTER), graded(5.0, 5.0)]
+    assert advantage.over_batch(groups) == [advantage(group) for group in groups]
+
+
+def test_a_group_of_equal_rewards_gets_zeros_among_others_too():
+    groups = [graded(*HALF), graded(0.1, 0.1, 0.1), graded(1.0), graded()]
+    assert Grpo(std="batch").over_batch(groups)[1:] == [[0.0] * 3, [0.0], []]
+
+
+def test_a_batch_whose_deviation_means_nothing_is_not_blown_up():
+    groups = [graded(1.0, 0.999), graded(1.0, 1.0)]
+    assert Grpo(std="batch").over_batch(groups)[0][0] > 0.5
+    assert Grpo(std="batch", min_std=0.01).over_batch(groups) == [[0.0] * 2] * 2
+
+
+@pytest.mark.parametrize("std", ["group", "batch"])
+def test_noise_of_rounding_is_kept_small(std):
+    noisy = graded(0.1 + 0.2, 0.3, 0.3, 0.3)
+    assert max(map(abs, Grpo(std=std)(noisy))) < 1e-9
+
+
 @pytest.mark.parametrize("advantage", [Grpo(), Grpo(ddof=0), DrGrpo()])
 @pytest.mark.parametrize("rewards", [(), (1.0,), (1.0, 1.0, 1.0), (0.1, 0.1, 0.1)])
 def test_a_group_that_compares_nothing_gets_zeros(advantage, rewards):
@@ -44,7 +82,7 @@ def test_a_difference_that_means_nothing_is_not_blown_up():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"std": "batch"}, "std='batch'"),
+        ({"std": "step"}, "std='step'"),
         ({"ddof": 2}, "ddof=2"),
         ({"eps": -1.0}, "eps=-1.0"),
         ({"eps": float("nan")}, "eps=nan"),

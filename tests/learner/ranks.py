@@ -75,7 +75,7 @@ def batch(*, problems: int = 5, rollouts: int = 3, seed: int = 0, version: int =
     """Samples of uneven lengths and made-up log-probs near those of a flat policy."""
     random = np.random.default_rng(seed)
     samples = []
-    for _ in range(problems):
+    for problem in range(problems):
         prompt = tuple(int(i) for i in random.integers(3, VOCABULARY, random.integers(1, 9)))
         for _ in range(rollouts):
             tokens = int(random.integers(1, 14))
@@ -87,7 +87,8 @@ def batch(*, problems: int = 5, rollouts: int = 3, seed: int = 0, version: int =
                 text="",
                 finish=Finish.STOP,
             )
-            samples.append(TrainSample(rollout=rollout, advantage=float(random.normal())))
+            advantage = float(random.normal())
+            samples.append(TrainSample(rollout=rollout, advantage=advantage, problem=problem))
     return TrainBatch(samples=tuple(samples), version=version)
 
 

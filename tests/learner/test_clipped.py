@@ -134,7 +134,16 @@ def test_a_ratio_cannot_overflow():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"clip_low": 1.0}, {"clip_low": -0.1}, {"clip_high": -0.1}, {"dual_clip": 1.0}]
+    "settings",
+    [
+        {"clip_low": 1.0},
+        {"clip_low": -0.1},
+        {"clip_low": float("nan")},
+        {"clip_high": -0.1},
+        {"clip_high": float("nan")},
+        {"dual_clip": 1.0},
+        {"dual_clip": float("nan")},
+    ],
 )
 def test_bounds_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValueError, match="take"):

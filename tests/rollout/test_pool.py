@@ -97,6 +97,15 @@ def test_a_call_may_bring_its_own_sampling():
     assert rollout.finish is Finish.LENGTH
 
 
+def test_a_call_may_go_on_from_a_prefix_of_a_completion():
+    engine = ScriptedEngine(answer)
+    group = asyncio.run(
+        pool(engine).generate(problem("p/7"), n=2, epoch_key="0", prefix_ids=(8, 9))
+    )
+    assert engine.calls[0][0] == (1, 3, 8, 9)
+    assert [rollout.prompt_ids for rollout in group.rollouts_G] == [(1, 3, 8, 9)] * 2
+
+
 def test_an_engine_that_returns_too_few_is_named():
     class Short(ScriptedEngine):
         async def generate(self, prompt_ids, *, sampling, seeds):

@@ -15,7 +15,7 @@ class Clipped:
     """Equal bounds make PPO's and GRPO's loss (arXiv:1707.06347, arXiv:2402.03300); a larger
     ``clip_high`` is DAPO's clip-higher (arXiv:2503.14476).
 
-    Per token, with r = exp(logprob - sampled logprob) and A the advantage:
+    Per token, with r = exp(logprob - old logprob) and A the advantage:
     max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)).
     """
 
@@ -26,12 +26,12 @@ class Clipped:
     its ratio rose (arXiv:1912.09729); null leaves it unbounded."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low < 1 or self.clip_high < 0:
+        if not (0 <= self.clip_low < 1 and self.clip_high >= 0):
             raise ValueError(
                 f"clip_low={self.clip_low}, clip_high={self.clip_high}: ratios are clipped to "
                 "[1 - clip_low, 1 + clip_high], so take 0 <= clip_low < 1 and clip_high >= 0"
             )
-        if self.dual_clip is not None and self.dual_clip <= 1:
+        if self.dual_clip is not None and not self.dual_clip > 1:
             raise ValueError(
                 f"dual_clip={self.dual_clip}: at 1 or less it would cut the on-policy loss itself; "
                 "take more than 1 (verl uses 3) or null"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlvr.learner.importance import log_ratios, ratio_metrics, ratios, score_loss
+from rlvr.learner.importance import ratio_metrics, ratios, sampled_log_ratios, score_loss
 from rlvr.learner.loss import LossInputs, LossOutput, masked, masked_mean
 
 SMALLEST_REST = 1e-8
@@ -21,7 +21,8 @@ class DppoTv:
     With p the trained and q the sampling probability, a token is dropped where its advantage A has
     already moved it further than ``max_shift``: A > 0 and p - q > max_shift, or A < 0 and
     q - p > max_shift. The others count -min(p / q, weight_cap) A logprob, the first factor
-    constant. So rare tokens, whose ratio is noise, stay; a clip on the ratio drops them first.
+    constant. So rare tokens, whose ratio is noise, stay; a clip on the ratio drops them first. The
+    region is around the sampler itself, so no correction for it belongs beside this loss.
     """
 
     max_shift: float = 0.15
@@ -36,7 +37,7 @@ class DppoTv:
         _check_cap(self.weight_cap)
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
-        trained_T, sampled_T = _log_probabilities(inputs)
+        trained_T, sampled_T = log_probabilities(inputs)
         distance_T = (trained_T.exp() - sampled_T.exp()).abs()
         return _inside(inputs, distance_T > self.max_shift, self.weight_cap)
 
@@ -62,7 +63,7 @@ class DppoKl:
         _check_cap(self.weight_cap)
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
-        trained_T, sampled_T = _log_probabilities(inputs)
+        trained_T, sampled_T = log_probabilities(inputs)
         rest_T = (-trained_T.expm1()).clamp(min=SMALLEST_REST)
         sampled_rest_T = (-sampled_T.expm1()).clamp(min=SMALLEST_REST)
         kl_T = sampled_T.exp() * (sampled_T - trained_T) + sampled_rest_T * (
@@ -79,7 +80,7 @@ def _check_cap(weight_cap: float) -> None:
         )
 
 
-def _log_probabilities(inputs: LossInputs) -> tuple[Tensor, Tensor]:
+def log_probabilities(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     """Of the trained and the sampling weights ``[T]``, constant, never above 0."""
     pair = (inputs.logprobs_T.detach(), inputs.sampled_logprobs_T)
     trained_T, sampled_T = (masked(one_T, inputs.mask_T).clamp(max=0) for one_T in pair)
@@ -88,7 +89,7 @@ def _log_probabilities(inputs: LossInputs) -> tuple[Tensor, Tensor]:
 
 def _inside(inputs: LossInputs, far_T: Tensor, weight_cap: float) -> LossOutput:
     advantages_T = masked(inputs.advantages_T, inputs.mask_T)
-    log_ratio_T = log_ratios(inputs)
+    log_ratio_T = sampled_log_ratios(inputs)
     dropped_T = far_T & (advantages_T * log_ratio_T.detach().sign() > 0)
     weight_T = ratios(log_ratio_T).clamp(max=weight_cap)
     kept_T = torch.where(dropped_T, torch.zeros_like(weight_T), weight_T)
