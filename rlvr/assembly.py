@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rlvr import graders
+from rlvr.algorithm import Algorithm
 from rlvr.cluster.cluster import Cluster
 from rlvr.cluster.placement import Ask
-from rlvr.config import ConfigError, RunConfig
+from rlvr.config import ConfigError, CriticConfig, LoraConfig, ReferenceConfig, RunConfig
 from rlvr.config_checks import built
 from rlvr.learner.environment import environment as learner_environment
 from rlvr.learner.group import LearnerGroup
-from rlvr.learner.settings import LearnerSettings
+from rlvr.learner.settings import (
+    CriticSettings,
+    LearnerSettings,
+    LoraSettings,
+    OptimizerSettings,
+    ReferenceSettings,
+)
+from rlvr.model_directory import resolve_model
+from rlvr.probing import Probe, ProbedGrader
 from rlvr.problems.base import ProblemStream
 from rlvr.problems.stream import Without
 from rlvr.remote import Remote
 from rlvr.rewards.base import Shaping
 from rlvr.rewards.porting.ported import About
 from rlvr.rewards.serving.service import RewardService
+from rlvr.rewards.serving.shaped import Grader, ShapedGrader
 from rlvr.rewards.serving.template import JailError, Template
 from rlvr.rewards.serving.worker import check_quotas
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
 from rlvr.rollout.pool import RolloutPool
 from rlvr.rollout.prompt import OverlongPrompt, PromptRenderer
+from rlvr.rollout.token_text import TokenText
 from rlvr.types import Problem
 
 EXAMPLES = 8
@@ -54,6 +65,14 @@ class Samplers:
     rollouts: RolloutPool
     rewards: RewardService
     """Judges without shaping, as evaluation wants it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grading:
+    """Verdicts as training sees them, and what is to be said of them."""
+
+    grader: Grader
+    metrics: Callable[[], Awaitable[dict[str, float]]]
 
 
 def read_data(run: RunConfig, model: str) -> Data:
@@ -142,6 +161,33 @@ async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluste
     return Samplers(rollouts=pool, rewards=grading.result())
 
 
+def grading(run: RunConfig, model: str, samplers: Samplers, probe: Probe | None) -> Grading:
+    """How rollouts are graded in training; ``model`` is the directory of the run's.
+
+    Raises:
+        ConfigError: a shaping or the probe does not fit the run's settings.
+    """
+    shaped = ShapedGrader(grader=samplers.rewards, shaping=shapings(run))
+    if probe is None:
+        return Grading(shaped, samplers.rewards.metrics)
+    try:
+        probed = ProbedGrader(
+            grader=shaped,
+            judge=samplers.rewards,
+            rollouts=samplers.rollouts,
+            token_text=TokenText(model),
+            sampling=sampling(run),
+            probe=probe,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+    async def metrics() -> dict[str, float]:
+        return {**await samplers.rewards.metrics(), **probed.take()}
+
+    return Grading(probed, metrics)
+
+
 def shapings(run: RunConfig) -> list[Shaping]:
     """What changes the rewards of training, in turn.
 
@@ -159,9 +205,10 @@ def sampling(run: RunConfig) -> Sampling:
     )
 
 
-async def start_learner(run: RunConfig, model: str, cluster: Cluster) -> LearnerGroup:
-    """Every rank with the model loaded."""
-    settings = learner_settings(run)
+async def start_learner(
+    run: RunConfig, model: str, cluster: Cluster, settings: LearnerSettings
+) -> LearnerGroup:
+    """Every rank with its models loaded."""
     names = _names("learner", run.learner.workers)
     workers = await asyncio.gather(
         *(
@@ -189,16 +236,16 @@ async def start_learner(run: RunConfig, model: str, cluster: Cluster) -> Learner
     return group
 
 
-def learner_settings(run: RunConfig) -> LearnerSettings:
-    """The learner's part of the settings, checked.
+def learner_settings(run: RunConfig, model: str, algorithm: Algorithm) -> LearnerSettings:
+    """The learner's part of the settings, checked; ``model`` is the directory of the run's.
 
     Raises:
-        ConfigError: values that do not go together.
+        ConfigError: values that do not go together, or a model that is not there.
     """
-    learner, optimizer, weights = run.learner, run.learner.optimizer, run.weights
+    learner, weights = run.learner, run.weights
     try:
         return LearnerSettings(
-            loss=built("learner.loss", learner.loss),
+            loss=algorithm.objective,
             max_tokens=run.sampling.max_tokens,
             temperature=run.sampling.temperature,
             updates_per_step=run.updates_per_step,
@@ -211,12 +258,12 @@ def learner_settings(run: RunConfig) -> LearnerSettings:
             attention=learner.attention,
             activation_checkpointing=learner.activation_checkpointing,
             deepspeed=learner.deepspeed,
-            lr=optimizer.lr,
-            warmup_steps=optimizer.warmup_steps,
-            betas=optimizer.betas,
-            eps=optimizer.eps,
-            weight_decay=optimizer.weight_decay,
-            grad_clip=optimizer.grad_clip,
+            optimizer=OptimizerSettings(**asdict(learner.optimizer)),
+            recompute_logprobs=algorithm.recomputes,
+            critic=_critic(learner.critic, model),
+            reference=_reference(run, model) if algorithm.needs_reference else None,
+            lora=_lora(learner.lora),
+            offload=learner.offload,
             mismatch_bound=learner.mismatch_bound,
             channel=weights.channel,
             checksum_bytes=weights.checksum_bytes,
@@ -227,6 +274,38 @@ def learner_settings(run: RunConfig) -> LearnerSettings:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _critic(critic: CriticConfig | None, model: str) -> CriticSettings | None:
+    if critic is None:
+        return None
+    return CriticSettings(
+        model=resolve_model(critic.model) if critic.model else model,
+        optimizer=OptimizerSettings(**asdict(critic.optimizer)),
+        value_clip=critic.value_clip,
+        only_steps=critic.only_steps,
+    )
+
+
+def _reference(run: RunConfig, model: str) -> ReferenceSettings:
+    reference = run.learner.reference or ReferenceConfig()
+    return ReferenceSettings(
+        model=resolve_model(reference.model) if reference.model else model,
+        ema_decay=reference.ema_decay,
+        sync_every=reference.sync_every,
+        sync_alpha=reference.sync_alpha,
+    )
+
+
+def _lora(lora: LoraConfig | None) -> LoraSettings | None:
+    if lora is None:
+        return None
+    targets = tuple(lora.targets)
+    return LoraSettings(
+        rank=lora.rank,
+        alpha=lora.alpha,
+        targets="all-linear" if targets == ("all-linear",) else targets,
+    )
 
 
 async def _start_engine(run: RunConfig, model: str, cluster: Cluster, name: str) -> Remote:

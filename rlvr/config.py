@@ -57,6 +57,45 @@ class OptimizerConfig:
 
 
 @dataclass(kw_only=True)
+class CriticConfig:
+    """A value model on an engine of its own, for estimators that need values."""
+
+    model: str = ""
+    """A directory or a name on the hub; empty takes the run's ``model``. Its head starts at 0."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    value_clip: float | None = None
+    """How far a value may move in a step from what it was before (0.2 to 0.5 is usual)."""
+    only_steps: int = 0
+    """First optimizer steps that train the critic alone."""
+
+
+@dataclass(kw_only=True)
+class ReferenceConfig:
+    """The policy that a KL penalty holds on to; fixed unless it is told to follow."""
+
+    model: str = ""
+    """A directory or a name on the hub; empty takes the run's ``model``."""
+    ema_decay: float | None = None
+    """After every optimizer step it becomes decay x itself + (1 - decay) x the policy."""
+    sync_every: int = 0
+    """Optimizer steps after which it moves to the policy; 0 never."""
+    sync_alpha: float = 1.0
+    """How far it then moves: 1 makes it the policy."""
+
+
+@dataclass(kw_only=True)
+class LoraConfig:
+    """Low-rank adapters on frozen weights."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """The adapters' product counts alpha / rank."""
+    targets: list[str] = field(default_factory=lambda: ["all-linear"])
+    """Names of layers, as their last part, such as ``q_proj``; ``all-linear`` is all but the
+    head."""
+
+
+@dataclass(kw_only=True)
 class LearnerConfig:
     workers: int = 1
     """Data-parallel ranks."""
@@ -68,8 +107,9 @@ class LearnerConfig:
     """bfloat16 keeps fp32 master weights and accumulates gradients in fp32."""
     attention: str = "sdpa"
     """As transformers' ``attn_implementation``."""
-    layout: str = "padded"
-    """``padded``: rows of similar length; ``packed``: one row, no padding."""
+    layout: str = "auto"
+    """``padded``: rows of similar length; ``packed``: one row, no padding; ``auto``: packed with
+    flash attention, which computes it sequence by sequence, and padded with the others."""
     tokens_per_microbatch: int = 16384
     """Bound of one micro-batch, padding included; the gradient does not depend on it."""
     head_chunk: int = 1024
@@ -82,7 +122,21 @@ class LearnerConfig:
     """``token-mean``, ``seq-mean-token-mean``, ``seq-mean-token-sum`` or
     ``seq-mean-token-sum-norm`` (divided by ``sampling.max_tokens``)."""
     loss: Plugin = MISSING
+    terms: list[Plugin] = field(default_factory=list[Plugin])
+    """Added to the loss, such as a KL penalty or an entropy bonus; each has its coefficient."""
+    corrections: list[Plugin] = field(default_factory=list[Plugin])
+    """Weights and masks on tokens for having been sampled by another policy; they multiply."""
+    recompute_logprobs: bool = False
+    """Ratios are against the learner's own log-probs before the step's first update, in place of
+    the engines'; costs a forward pass."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    critic: CriticConfig | None = None
+    reference: ReferenceConfig | None = None
+    """Where something needs one; null then makes a fixed one of ``model``."""
+    lora: LoraConfig | None = None
+    """null trains all weights."""
+    offload: str = "none"
+    """What DeepSpeed keeps in CPU memory: ``none``, ``optimizer``, or ``all`` (ZeRO stage 3)."""
     deepspeed: dict[str, Any] = field(default_factory=dict[str, Any])
     """Laid over the DeepSpeed configuration that is made from the settings above."""
 
@@ -234,6 +288,11 @@ class RunConfig:
     """Change the rewards of graded groups in training, one after the other."""
     filter: Plugin = MISSING
     advantage: Plugin = MISSING
+    """From rewards to credit; over a problem's rollouts, the whole batch, tokens, or pairs."""
+    reward_kl: Plugin | None = None
+    """A KL penalty on the reward, before advantages are made of it; null has none."""
+    probe: Plugin | None = None
+    """Success rates from the beginnings of rollouts, for estimators that need them."""
     sinks: list[Plugin] = field(default_factory=list[Plugin])
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

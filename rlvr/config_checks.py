@@ -22,7 +22,7 @@ SINK_ARGUMENTS = ("run_dir", "run_name")
 ONE_OF: dict[str, tuple[object, ...]] = {
     "learner.zero_stage": (0, 1, 2, 3),
     "learner.dtype": ("bfloat16", "float32"),
-    "learner.layout": ("padded", "packed"),
+    "learner.layout": ("auto", "padded", "packed"),
     "learner.attention": ("sdpa", "eager", "flash_attention_2", "flash_attention_3"),
     "learner.aggregation": (
         "token-mean",
@@ -316,12 +316,19 @@ def _plugins(run: RunConfig) -> Iterator[str]:
         ("advantage", run.advantage, ()),
         ("learner.loss", run.learner.loss, ()),
         *((f"shaping[{index}]", node, ()) for index, node in enumerate(run.shaping)),
+        *((f"learner.terms[{i}]", node, ()) for i, node in enumerate(run.learner.terms)),
+        *((f"learner.corrections[{i}]", n, ()) for i, n in enumerate(run.learner.corrections)),
         *((f"sinks[{index}]", node, SINK_ARGUMENTS) for index, node in enumerate(run.sinks)),
     ]
     if _reward_place(run) is None:
         nodes.append(("reward", run.reward, ()))
-    if run.evaluation.problems is not None:
-        nodes.append(("evaluation.problems", run.evaluation.problems, ()))
+    for key, node in (
+        ("evaluation.problems", run.evaluation.problems),
+        ("reward_kl", run.reward_kl),
+        ("probe", run.probe),
+    ):
+        if node is not None:
+            nodes.append((key, node, ()))
     for key, node, given in nodes:
         if isinstance(node, dict):
             yield from _refusal(key, plugin.check, cast(dict[str, Any], node), given)

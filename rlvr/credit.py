@@ -83,7 +83,7 @@ class Credit:
         metrics: Metrics = {}
         penalties: Sequence[Sequence[float]] | None = None
         if self.penalty is not None:
-            penalties, metrics = _penalties(self.penalty, scores)
+            penalties, metrics = _penalties(self.penalty, rollouts, scores)
         samples = self._credited(groups_P, list(_samples(groups_P, scores)), penalties)
         metrics |= _describe(samples)
         return Credited(TrainBatch(version=version, samples=tuple(samples)), metrics)
@@ -146,22 +146,25 @@ def _samples(
 
 
 def _penalties(
-    penalty: Penalty, scores: Sequence[TokenScores | None]
+    penalty: Penalty, rollouts: Sequence[Rollout], scores: Sequence[TokenScores | None]
 ) -> tuple[list[Sequence[float]], Metrics]:
     """Of each sample's tokens; the penalty's controller then sees this step's divergence."""
     coef = penalty.coef
     penalties: list[Sequence[float]] = []
-    for scored in scores:
+    for rollout, scored in zip(rollouts, scores, strict=True):
         if scored is None or scored.reference_logprobs_T is None:
             raise ValueError(
                 "a KL penalty on the reward needs the log-probs of a reference policy, and the "
                 "learner gave none: set learner.reference"
             )
-        penalties.append(penalty.penalties(scored.logprobs_T, scored.reference_logprobs_T))
-    mean = sum(chain.from_iterable(penalties)) / sum(map(len, penalties))
+        policy_T = rollout.logprobs_T if scored.logprobs_T is None else scored.logprobs_T
+        penalties.append(penalty.penalties(policy_T, scored.reference_logprobs_T))
+    metrics = {"actor/reward_kl_penalty_coeff": coef}
     if coef:
-        penalty.observe(mean / coef, len(penalties))
-    return penalties, {"actor/reward_kl_penalty": mean, "actor/reward_kl_penalty_coeff": coef}
+        means = [sum(penalties_T) / len(penalties_T) / coef for penalties_T in penalties]
+        metrics["actor/reward_kl_penalty"] = sum(means) / len(means)
+        penalty.observe(metrics["actor/reward_kl_penalty"], len(means))
+    return penalties, metrics
 
 
 def _penalised(

@@ -1,8 +1,8 @@
 """The training loop: who hands what to whom, and how far sampling may run ahead.
 
-    problems -> rollouts -> grader -> filter -> [ ready ] -> advantage -> learner
-                   ^                                                         |
-                   +------------------------- weights -----------------------+
+    problems -> rollouts -> grader -> filter -> [ ready ] -> credit -> learner
+                   ^                                                      |
+                   +------------------------ weights ---------------------+
 
 One task, ``_sample``, draws problems, observes graded groups and fills ``ready``; it alone talks to
 the problem stream and to the filter, so their states need no lock. ``run`` makes a step of every

@@ -56,7 +56,8 @@ def parameters(model: Path) -> int:
 def checkpoint_bytes(learner: LearnerConfig, count: int) -> int:
     """Weights and optimizer state of one checkpoint."""
     weights, _, states = _bytes_per_parameter(learner.dtype)
-    return (weights + states) * count
+    trained = 1 + (learner.critic is not None)
+    return trained * (weights + states) * count
 
 
 def _check_disk(run: RunConfig, count: int) -> None:
@@ -111,7 +112,8 @@ def _learner_bytes(learner: LearnerConfig, count: int) -> int:
         size if learner.zero_stage < stage else size / learner.workers
         for size, stage in ((states, 1), (gradients, 2), (weights, 3))
     ]
-    return learner.workers * (CPU_PROCESS_BYTES + math.ceil(sum(copies) * count))
+    trained = 1 + (learner.critic is not None)
+    return learner.workers * (CPU_PROCESS_BYTES + math.ceil(trained * sum(copies) * count))
 
 
 def _check_shared_memory() -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -23,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from rlvr.config import ConfigError, RunConfig
+from rlvr.config import ConfigError, OptimizerConfig, RunConfig
 from rlvr.config_checks import check
 from rlvr.model_directory import is_local
 
@@ -202,11 +201,18 @@ def _typed(settings: dict[str, Any]) -> RunConfig:
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{error.full_key}: {reason}; give it a value that fits") from error
-    betas: Sequence[float] = run.learner.optimizer.betas
-    if len(betas) != 2:
-        raise ConfigError(f"learner.optimizer.betas={list(betas)}: Adam takes 2, got {len(betas)}")
-    run.learner.optimizer.betas = (betas[0], betas[1])
+    for key, optimizer in _optimizers(run):
+        betas: Sequence[float] = optimizer.betas
+        if len(betas) != 2:
+            raise ConfigError(f"{key}.betas={list(betas)}: Adam takes 2, got {len(betas)}")
+        optimizer.betas = (betas[0], betas[1])
     return run
+
+
+def _optimizers(run: RunConfig) -> Iterator[tuple[str, OptimizerConfig]]:
+    yield "learner.optimizer", run.learner.optimizer
+    if run.learner.critic is not None:
+        yield "learner.critic.optimizer", run.learner.critic.optimizer
 
 
 def _nearest_key(key: str) -> str:
@@ -223,23 +229,32 @@ def _nearest_key(key: str) -> str:
 
 
 def _check_sections(settings: dict[str, Any], section: type[Any], prefix: str) -> None:
-    for name, kind in get_type_hints(section).items():
-        if is_dataclass(kind) and name in settings:
+    for name, hint in get_type_hints(section).items():
+        kind = _section(hint)
+        if kind is not None and name in settings:
             value, inside = settings[name], f"{prefix}{name}"
+            if value is None and kind is not hint:
+                continue
             if not isinstance(value, dict):
                 raise ConfigError(
                     f"{inside}={value}: it is a section; set what is in it, such as "
                     f"{inside}.{fields(kind)[0].name}=VALUE"
                 )
-            _check_sections(cast(dict[str, Any], value), cast(type[Any], kind), f"{inside}.")
+            _check_sections(cast(dict[str, Any], value), kind, f"{inside}.")
+
+
+def _section(hint: Any) -> type[Any] | None:
+    """The section that a setting is, or may be in place of null."""
+    kinds = [hint, *get_args(hint)]
+    return next((cast(type[Any], kind) for kind in kinds if is_dataclass(kind)), None)
 
 
 def _keys(section: type[Any], prefix: str) -> Iterator[str]:
     hints = get_type_hints(section)
     for item in fields(section):
         yield f"{prefix}{item.name}"
-        if is_dataclass(hints[item.name]) and item.default_factory is not NO_DEFAULT:
-            yield from _keys(hints[item.name], f"{prefix}{item.name}.")
+        if (kind := _section(hints[item.name])) is not None:
+            yield from _keys(kind, f"{prefix}{item.name}.")
 
 
 def _make_paths_absolute(run: RunConfig) -> None:
@@ -267,5 +282,9 @@ def _absolute_function(place: str) -> str:
 
 def _plain(run: RunConfig) -> dict[str, Any]:
     settings = asdict(run)
-    settings["learner"]["optimizer"]["betas"] = list(run.learner.optimizer.betas)
+    for key, optimizer in _optimizers(run):
+        node: dict[str, Any] = settings
+        for part in key.split("."):
+            node = node[part]
+        node["betas"] = list(optimizer.betas)
     return settings

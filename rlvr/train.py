@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlvr import assembly, recipes, report
+from rlvr.algorithm import Algorithm, algorithm
 from rlvr.assembly import Data, Samplers
 from rlvr.checkpoint import Checkpoint, CheckpointError, Checkpoints, open_checkpoint
 from rlvr.cluster.cluster import Cluster
@@ -23,11 +24,11 @@ from rlvr.config_checks import arithmetic, built, check_length
 from rlvr.evaluate import Evaluator, evaluator
 from rlvr.gold import check_data
 from rlvr.learner.group import LearnerGroup
+from rlvr.learner.settings import LearnerSettings
 from rlvr.loop import Loop, Metrics
 from rlvr.memory import PeakMemory
 from rlvr.model_directory import resolve_model
 from rlvr.preflight import check_resources
-from rlvr.rewards.serving.shaped import ShapedGrader
 from rlvr.sinks.every import Every
 from rlvr.weights.sync import WeightSync
 
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_length(run, model)
         gold = check_data(run, assembly.read_data(run, model))
         data = gold.data
-        assembly.learner_settings(run)
-        for key in ("filter", "advantage"):
-            built(key, getattr(run, key))
+        parts = algorithm(run)
+        settings = assembly.learner_settings(run, model, parts)
+        built("filter", run.filter)
         assembly.shapings(run)
         check_resources(run, model)
         checkpoints = Checkpoints(root=Path(run.run_dir, "checkpoints"), keep=run.checkpoint.keep)
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         layout=data.layout,
     )
     try:
-        return asyncio.run(Session(run, model, data, checkpoints, resumed, began).train())
+        session = Session(run, model, data, parts, settings, checkpoints, resumed, began)
+        return asyncio.run(session.train())
     except asyncio.CancelledError:
         print(
             f"rlvr: interrupted twice, so nothing was saved since the last checkpoint in "
@@ -89,6 +91,8 @@ class Session:
         run: RunConfig,
         model: str,
         data: Data,
+        algorithm: Algorithm,
+        settings: LearnerSettings,
         checkpoints: Checkpoints,
         resumed: Checkpoint | None,
         began: float,
@@ -96,6 +100,8 @@ class Session:
         self.run = run
         self.model = model
         self.data = data
+        self.algorithm = algorithm
+        self.settings = settings
         self.checkpoints = checkpoints
         self.resumed = resumed
         self.began = began
@@ -136,7 +142,9 @@ class Session:
             sampling = tasks.create_task(
                 assembly.start_samplers(self.run, self.model, self.data, cluster)
             )
-            learning = tasks.create_task(assembly.start_learner(self.run, self.model, cluster))
+            learning = tasks.create_task(
+                assembly.start_learner(self.run, self.model, cluster, self.settings)
+            )
         self.sink.progress("starting workers", 1, 1)
         report.show_layout(cluster.layout())
         return sampling.result(), learning.result()
@@ -193,12 +201,13 @@ class Session:
                 return {}
             return await self._save(learner, step, state)
 
+        grading = assembly.grading(run, self.model, samplers, self.algorithm.probe)
         return Loop(
             problems=self.data.problems,
             rollouts=samplers.rollouts,
-            grader=ShapedGrader(grader=samplers.rewards, shaping=assembly.shapings(run)),
+            grader=grading.grader,
             filter=built("filter", run.filter),
-            advantage=built("advantage", run.advantage),
+            credit=self.algorithm.credit(learner),
             learner=learner,
             weights=WeightSync(learner=learner, rollouts=samplers.rollouts),
             sink=self.sink,
@@ -212,7 +221,7 @@ class Session:
             relax_after_steps=run.relax_after_steps,
             max_starved_steps=run.max_starved_steps,
             max_failure_rate=run.reward_service.max_failure_rate,
-            grading=samplers.rewards.metrics,
+            grading=grading.metrics,
             batch_seconds=run.budgets.batch,
             evaluate=evaluate,
             save=save,

@@ -209,8 +209,9 @@ class GradedGroup:
 class TokenScores:
     """What the learner's models say of a rollout's completion tokens before a step's updates."""
 
-    logprobs_T: Sequence[float]
-    """Under the weights that the step starts from, the proximal policy (nats)."""
+    logprobs_T: Sequence[float] | None = None
+    """Under the weights that the step starts from, the proximal policy (nats); None where those of
+    the sampler stand for them."""
     reference_logprobs_T: Sequence[float] | None = None
     """Under the reference policy (nats)."""
     values_T: Sequence[float] | None = None

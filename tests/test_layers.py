@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "cluster": {"config", "remote", "stacks"},
     "checkpoint": {"types"},
     "step_report": {"types", "metrics"},
-    "loop": {"types", "metrics", "step_report"},
+    "credit": {"types"},
+    "loop": {"types", "metrics", "step_report", "credit"},
     "probing": CONTRACTS | {"rollout"},
     "tiny": {"problems"},
 }
@@ -50,7 +51,7 @@ LOOP_CONTRACTS = {
     "rlvr.problems.base",
     "rlvr.sinks.base",
 }
-ENTRY_POINTS = {"train", "evaluate", "assembly", "report", "gold", "graders"}
+ENTRY_POINTS = {"train", "evaluate", "assembly", "report", "gold", "graders", "algorithm"}
 # Entry points that lie beside the part that they are about.
 COMMANDS = {"problems/check.py", "rewards/test.py", "rewards/serve.py"}
 ONLY_IN = {

@@ -19,6 +19,8 @@ from rlvr.kernels.head import (
 
 HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest difference in logits between the model's own head and the fused one."""
+PACKING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+"""Largest mean difference (nats) that another sequence in the row may make to log-probs."""
 
 
 class Head(nn.Module):
@@ -158,4 +160,38 @@ def _check_head(policy: PolicyModel, dtype: torch.dtype) -> None:
             f"{type(language_model).__name__}: its logits differ by {difference:.3g} from hidden "
             "states times head weight, so it scales or caps them, which the fused head does not "
             "do; choose a model with a plain linear head"
+        )
+
+
+@torch.no_grad()
+def check_packing(
+    policy: PolicyModel,
+    forward: Callable[..., tuple[Tensor, Tensor, Tensor, Totals]],
+    *,
+    device: torch.device,
+) -> None:
+    """Refuse a model whose sequences see each other in a packed row.
+
+    ``forward`` is the engine around ``policy``, or the policy itself where there is none; under
+    ZeRO-3 all ranks call.
+
+    Raises:
+        ValueError: the log-probs of a sequence depend on the one packed before it.
+    """
+    length = 24
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = cast(int, cast(Any, policy.language_model.config).vocab_size)
+    token_ids_S = torch.randint(vocabulary, (2 * length,), generator=generator).to(device)
+    positions_S = torch.arange(length, device=device)
+    sources_T, targets_T = positions_S[:-1], token_ids_S[length + 1 :]
+    _, alone_T, _, _ = forward(token_ids_S[None, length:], None, sources_T, targets_T, None)
+    _, packed_T, _, _ = forward(
+        token_ids_S[None], positions_S.repeat(2)[None], sources_T + length, targets_T, None
+    )
+    difference = float((alone_T - packed_T).abs().mean())
+    if not difference <= PACKING_TOLERANCE[policy.head.weight_VH.dtype]:
+        raise ValueError(
+            f"learner.layout=packed: the log-probs that {type(policy.language_model).__name__} "
+            f"gives to a sequence differ by {difference:.3g} nats when another is packed before "
+            "it, for it does not keep them apart by their positions; take layout=padded"
         )

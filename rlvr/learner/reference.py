@@ -135,7 +135,7 @@ class Reference:
     def _writable_parts(self) -> dict[str, Tensor]:
         if self._engine is not None:
             # Some parameters stay gathered between forward passes, which would not see a change.
-            self._engine.empty_partition_cache()
+            self._engine.optimizer.partition_all_parameters()
         return self._parts()
 
     def _file(self, directory: str) -> Path:

@@ -142,6 +142,8 @@ class LearnerSettings:
     """Laid over the DeepSpeed configuration that is made from the rest."""
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    recompute_logprobs: bool = False
+    """Ratios are against the learner's own log-probs before the step's first update."""
     critic: CriticSettings | None = None
     reference: ReferenceSettings | None = None
     """None where nothing needs one. Under LoRA a fixed one is the policy with its adapters off."""

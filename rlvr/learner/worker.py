@@ -126,14 +126,16 @@ class LearnerWorker:
         self._is_open = True
 
     def score(self, work: RankWork) -> list[TokenScores]:
-        """What policy, reference and critic say of each sample's tokens as they are now.
+        """What the models say of each sample's tokens as they are now, as far as it is used.
 
         All ranks call it with as many micro-batches; in the order of ``work.samples_B``.
         """
         columns: dict[str, list[Tensor]] = {}
         for samples_B in work.microbatches:
             tensors = self._tensors(work, samples_B)
-            scored = {"logprobs_T": self._logprobs(tensors)}
+            scored: dict[str, Tensor] = {}
+            if self._settings.recompute_logprobs:
+                scored["logprobs_T"] = self._logprobs(tensors)
             if self._reference is not None:
                 scored["reference_logprobs_T"] = self._reference.logprobs(tensors)
             if self._critic is not None:

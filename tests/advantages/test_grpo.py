@@ -57,6 +57,11 @@ def test_a_batch_whose_deviation_means_nothing_is_not_blown_up():
 
 
 @pytest.mark.parametrize("std", ["group", "batch"])
+def test_a_difference_that_is_lost_in_its_square_divides_by_nothing(std):
+    assert Grpo(std=std, eps=0.0)(graded(1e-200, 0.0)) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("std", ["group", "batch"])
 def test_noise_of_rounding_is_kept_small(std):
     noisy = graded(0.1 + 0.2, 0.3, 0.3, 0.3)
     assert max(map(abs, Grpo(std=std)(noisy))) < 1e-9
