@@ -88,13 +88,11 @@ class Engine:
         Raises:
             FileNotFoundError: DeepSpeed finds nothing of it.
         """
-        loaded, _ = self._engine.load_checkpoint(
+        found = Path(directory, self._name).is_dir() and self._engine.load_checkpoint(
             directory, tag=self._name, load_lr_scheduler_states=False
         )
-        if loaded is None:
-            raise FileNotFoundError(
-                f"{Path(directory)}: DeepSpeed found no checkpoint under {self._name!r}"
-            )
+        if not found or found[0] is None:
+            raise FileNotFoundError(f"{directory}: it holds no checkpoint of the {self._name}")
         self.updates = state["updates"]
 
     def close(self) -> None:

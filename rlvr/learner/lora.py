@@ -78,7 +78,7 @@ def add_adapters(language_model: PreTrainedModel, settings: LoraSettings, *, see
     )
     layers = [cast(nn.Linear, language_model.get_submodule(name)) for name in targets]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(config, language_model, adapter_name=ADAPTER)
     for name, layer in zip(targets, layers, strict=True):
         # peft makes fp32 adapters, and DeepSpeed would turn them into bfloat16 without a word.

@@ -6,10 +6,9 @@ or tokenisation looks like learning that fails. So it is measured in every step.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from rlvr.learner.loss import masked_mean
+from rlvr.learner.loss import LossInputs, masked, masked_mean
 from rlvr.learner.tally import Tally
 
 MEAN = "mismatch/logprob_abs_mean"
@@ -20,20 +19,18 @@ class MismatchError(RuntimeError):
     """The learner computes other log-probs than the sampler, from what should be one policy."""
 
 
-def measure_mismatch(
-    tally: Tally, logprobs_T: Tensor, sampled_logprobs_T: Tensor, mask_T: Tensor, fresh_T: Tensor
-) -> None:
+def measure_mismatch(tally: Tally, inputs: LossInputs) -> None:
     """Over the tokens that the step's own weights sampled.
 
     k3 is the unbiased, never negative estimate r - 1 - log r of the KL divergence from sampler to
     learner, r = exp(learner - sampler) (Schulman, "Approximating KL divergence", 2020).
     """
-    fresh_T = mask_T & fresh_T
-    difference_T = (logprobs_T - sampled_logprobs_T).where(fresh_T, torch.zeros_like(logprobs_T))
+    fresh_T = inputs.mask_T if inputs.lag_T is None else inputs.mask_T & (inputs.lag_T == 0)
+    difference_T = masked(inputs.logprobs_T.detach() - inputs.sampled_logprobs_T, fresh_T)
     tally.add_mean(MEAN, *_pair(difference_T.abs(), fresh_T))
     tally.add_mean("mismatch/k3", *_pair(difference_T.exp() - 1 - difference_T, fresh_T))
     tally.add_max("mismatch/logprob_abs_max", difference_T.abs().max())
-    tally.add_sum(TOKENS, mask_T.sum())
+    tally.add_sum(TOKENS, inputs.mask_T.sum())
 
 
 def check_mismatch(tally: Tally, bound: float) -> bool:

@@ -30,7 +30,8 @@ class Reference:
     """
 
     def __init__(self, settings: LearnerSettings, *, device: torch.device) -> None:
-        """
+        """Load it from ``settings.reference.model``.
+
         Raises:
             ValueError: there is no ``settings.reference``, or it could not move as it says.
         """

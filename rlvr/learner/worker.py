@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
+from rlvr.learner import diagnostics
 from rlvr.learner.critic import Critic
 from rlvr.learner.deepspeed_config import load_deepspeed
 from rlvr.learner.engine import Engine, adamw
@@ -287,10 +288,14 @@ class LearnerWorker:
             self._is_checked = check_mismatch(tally, bound)
         lr = self._actor.lr
         norm = self._actor.step()
-        self._objective.observe({n: t / c for n, (t, c) in tally.means.items() if c})
+        measured = {name: total / count for name, (total, count) in tally.means.items() if count}
+        self._objective.observe(measured)
         if norm is not None and self._reference is not None:
             self._reference.follow(self._policy, self._actor.updates)
-        means = tally.means | {"actor/pg_loss": (tally.sums["actor/pg_loss"], 1.0)}
+        numbers = {"actor/pg_loss": tally.sums["actor/pg_loss"]}
+        if work.on_policy:
+            numbers |= diagnostics.derived(measured)
+        means = tally.means | {name: (value, 1.0) for name, value in numbers.items()}
         if norm is not None:
             means["actor/grad_norm"] = (norm, 1.0)
         return UpdateReport(
@@ -310,7 +315,7 @@ class LearnerWorker:
                 LossInputs(logprobs_T=logprobs_C, entropy_T=entropy_C, **of_rows)
             )
 
-        loss, logprobs_T, _, metrics = self._actor(
+        loss, logprobs_T, entropy_T, metrics = self._actor(
             tensors["token_ids_RS"],
             tensors.get("position_ids_RS"),
             tensors["sources_T"],
@@ -322,8 +327,13 @@ class LearnerWorker:
         for name, (total, count) in metrics.items():
             tally.add_mean(name, total, count)
         if measured:
-            sampled_T, mask_T = tensors["sampled_logprobs_T"], tensors["mask_T"]
-            measure_mismatch(tally, logprobs_T, sampled_T, mask_T, tensors["lag_T"] == 0)
+            inputs = LossInputs(logprobs_T=logprobs_T, entropy_T=entropy_T, **given)
+            measure_mismatch(tally, inputs)
+            means, maxima = diagnostics.measure(inputs)
+            for name, mean in means.items():
+                tally.add_mean(name, mean.total, mean.count)
+            for name, value in maxima.items():
+                tally.add_max(name, value)
         return loss
 
     @torch.no_grad()

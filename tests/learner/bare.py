@@ -16,8 +16,8 @@ from rlvr.learner.model import PolicyModel
 from rlvr.learner.parameters import export, full_parameters
 from rlvr.learner.settings import LearnerSettings
 from tests.learner.hosted import Group, Hosted
+from tests.learner.ranks import VOCABULARY
 
-VOCABULARY = 64
 SEQUENCES, LENGTH = 4, 9
 
 

@@ -60,10 +60,11 @@ def test_statistics_by_hand():
 
 
 def test_ratios_beyond_a_factor_of_two_are_counted():
-    found = plain([0.0, -0.1, -1.0, 0.0], [-0.7, -0.7, -0.3, -0.69], sequences=[0, 0, 1, 1])
-    assert found["rollout_corr/ratio_fraction_above_2"] == 0.25
-    assert found["rollout_corr/ratio_fraction_below_half"] == 0.25
-    assert found["rollout_corr/log_ratio_abs_max"] == pytest.approx(0.7)
+    trained, sampled = [0.0, -0.1, -1.0, 0.0, -0.2], [-0.7, -0.9, -0.3, -0.69, -0.2]
+    found = plain(trained, sampled, sequences=[0, 0, 1, 1, 1])
+    assert found["rollout_corr/ratio_fraction_above_2"] == 0.4
+    assert found["rollout_corr/ratio_fraction_below_half"] == 0.2
+    assert found["rollout_corr/log_ratio_abs_max"] == pytest.approx(0.8)
 
 
 def test_a_policy_is_at_no_distance_from_itself():

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM
 from rlvr.learner.lora import adapter_parameters, adapters_off, add_adapters, weights
 from rlvr.learner.parameters import export, full_parameters
 from rlvr.learner.settings import LoraSettings, OptimizerSettings
+from rlvr.learner.worker import LearnerWorker
 from tests.learner.bare import bare_learner, plain_update, sequences
 from tests.learner.hosted import Group, learner_settings
+from tests.learner.ranks import Learner, batch
 
 SMALL = LoraSettings(rank=3, alpha=5.0)
 AT = ("before", "after")
@@ -211,7 +213,7 @@ def test_a_model_without_adapters_exports_none(tied, tmp_path):
 
 
 @pytest.fixture
-def learner(ranks, tied):
+def bare(ranks, tied):
     """Makes a started learner with adapters; the one before it is closed."""
     made: list[Group] = []
 
@@ -239,8 +241,8 @@ def by_peft(path: str, *, seed: int) -> PeftModel:
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_updates_are_those_of_plain_torch_and_peft(learner, tied, world_size, zero_stage):
-    made = learner(world_size=world_size, zero_stage=zero_stage)
+def test_updates_are_those_of_plain_torch_and_peft(bare, tied, world_size, zero_stage):
+    made = bare(world_size=world_size, zero_stage=zero_stage)
     expected = by_peft(tied, seed=0)
     for seed in range(3):
         # From the second on, when B is no longer 0, A trains too.
@@ -274,9 +276,9 @@ def next_logprobs(model, seed: int) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize(("world_size", "zero_stage"), [(1, 0), (2, 1), (2, 2), (2, 3)])
 def test_the_reference_is_the_base_and_asking_it_disturbs_no_update(
-    learner, tied, world_size, zero_stage
+    bare, tied, world_size, zero_stage
 ):
-    made = learner(world_size=world_size, zero_stage=zero_stage)
+    made = bare(world_size=world_size, zero_stage=zero_stage)
     expected = by_peft(tied, seed=0)
     for seed in range(3):
         base = made.logprobs(9, False)
@@ -291,8 +293,8 @@ def test_the_reference_is_the_base_and_asking_it_disturbs_no_update(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [0, 3])
-def test_checkpointed_activations_train_the_same(learner, tied, zero_stage):
-    made = learner(world_size=2, zero_stage=zero_stage, activation_checkpointing=True)
+def test_checkpointed_activations_train_the_same(bare, tied, zero_stage):
+    made = bare(world_size=2, zero_stage=zero_stage, activation_checkpointing=True)
     expected = by_peft(tied, seed=0)
     for seed in range(2):
         norm = plain_update(expected, seed, lr=1.0)
@@ -302,9 +304,9 @@ def test_checkpointed_activations_train_the_same(learner, tied, zero_stage):
 @pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [2, 3])
 def test_bfloat16_adapters_add_up_updates_smaller_than_their_own_precision(
-    learner, tmp_path, zero_stage
+    bare, tmp_path, zero_stage
 ):
-    made = learner(zero_stage=zero_stage, dtype="bfloat16", descent=False, lr=1e-4)
+    made = bare(zero_stage=zero_stage, dtype="bfloat16", descent=False, lr=1e-4)
     made.export(str(tmp_path / "before"))
     for _ in range(20):
         made.update(0)
@@ -322,7 +324,7 @@ def test_bfloat16_adapters_add_up_updates_smaller_than_their_own_precision(
     [(1, 0, "float32"), (2, 1, "float32"), (2, 2, "bfloat16"), (2, 3, "float32")],
 )
 def test_a_loaded_learner_goes_on_as_if_nothing_had_been(
-    learner, tmp_path, world_size, zero_stage, dtype
+    bare, tmp_path, world_size, zero_stage, dtype
 ):
     changes = {
         "world_size": world_size,
@@ -331,13 +333,13 @@ def test_a_loaded_learner_goes_on_as_if_nothing_had_been(
         "descent": False,
         "lr": 0.01,
     }
-    made = learner(**changes)
+    made = bare(**changes)
     for seed in range(2):
         made.update(seed)
     state = made.save(str(tmp_path))
     norm, expected = made.update(2), made.parameters()
 
-    made = learner(**changes, seed=5)
+    made = bare(**changes, seed=5)
     made.update(7)
     made.load(str(tmp_path), state)
     assert made.update(2) == norm
@@ -346,8 +348,8 @@ def test_a_loaded_learner_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
-def test_an_export_of_partitioned_weights_loads_too(learner, tied, tmp_path):
-    made = learner(world_size=2, zero_stage=3)
+def test_an_export_of_partitioned_weights_loads_too(bare, tied, tmp_path):
+    made = bare(world_size=2, zero_stage=3)
     for seed in range(2):
         made.update(seed)
     made.export(str(tmp_path))
@@ -355,3 +357,29 @@ def test_an_export_of_partitioned_weights_loads_too(learner, tied, tmp_path):
     ours = made.logprobs(9, True)
     np.testing.assert_allclose(next_logprobs(loaded, 9), ours, rtol=0, atol=1e-5)
     check_export(tmp_path, tied, logprobs(loaded))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "zero_stage"), [(1, 0), (2, 3)])
+def test_a_learner_with_adapters_publishes_whole_weights_and_proves_them(
+    ranks, untied, tmp_path, world_size, zero_stage
+):
+    optimizer = OptimizerSettings(lr=0.02)
+    changes = {"zero_stage": zero_stage, "lora": SMALL, "optimizer": optimizer}
+    settings = learner_settings(**changes, mismatch_bound=None)
+    made = Learner(ranks(world_size), untied, LearnerWorker, settings)
+    try:
+        for seed in range(2):
+            assert made.step(batch(seed=seed))["actor/skipped"] == 0
+        manifest = made.publish(0)
+        made.export_hf(str(tmp_path))
+    finally:
+        made.close()
+    exported = language_model(str(tmp_path))
+    assert [e.name for e in manifest.tensors] == [n for n, _ in exported.named_parameters()]
+    ids = torch.tensor([manifest.probe.token_ids_T])
+    with torch.no_grad():
+        scores = exported(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    expected = scores.gather(1, ids[0, 1:, None])[:, 0]
+    np.testing.assert_allclose(manifest.probe.logprobs_T, expected, rtol=0, atol=1e-4)
+    assert (tmp_path / "adapter/adapter_model.safetensors").exists()

@@ -316,7 +316,14 @@ def test_the_log_linear_proximal_lies_on_the_way_from_sampled_to_trained():
 
 @pytest.mark.parametrize(
     ("behaviour", "proximal", "trained", "alpha"),
-    [(5, 6, 7, 1 / 2), (3, 6, 7, 3 / 4), (3, 5, 9, 1 / 3), (6, 6, 6, 0.0), (4, 6, 6, 1.0)],
+    [
+        (5, 6, 7, 1 / 2),
+        (3, 6, 7, 3 / 4),
+        (3, 5, 9, 1 / 3),
+        (6, 6, 6, 0.0),
+        (4, 6, 6, 1.0),
+        (7, 6, 8, 0.0),
+    ],
 )
 def test_the_log_linear_proximal_by_versions(behaviour, proximal, trained, alpha):
     got = log_linear_proximal(

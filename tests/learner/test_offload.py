@@ -51,7 +51,7 @@ def test_deepspeed_is_told_what_to_offload(offload, expected):
 
 
 @pytest.fixture
-def learner(ranks, tied):
+def bare(ranks, tied):
     """Makes a started learner; the one before it is closed."""
     made: list[Group] = []
 
@@ -69,8 +69,8 @@ def learner(ranks, tied):
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize(("offload", "zero_stage"), VALID)
-def test_updates_are_those_of_plain_torch(learner, tied, world_size, offload, zero_stage):
-    made = learner(world_size=world_size, offload=offload, zero_stage=zero_stage, lr=0.2)
+def test_updates_are_those_of_plain_torch(bare, tied, world_size, offload, zero_stage):
+    made = bare(world_size=world_size, offload=offload, zero_stage=zero_stage, lr=0.2)
     expected = AutoModelForCausalLM.from_pretrained(tied)
     for seed in range(2):
         norm = plain_update(expected, seed, lr=0.2)
@@ -87,14 +87,14 @@ def test_updates_are_those_of_plain_torch(learner, tied, world_size, offload, ze
     [(*pair, "float32") for pair in VALID] + [(*pair, "bfloat16") for pair in VALID if pair[1] > 1],
 )
 def test_adam_with_clipping_is_the_same_as_without_offload(
-    learner, world_size, offload, zero_stage, dtype
+    bare, world_size, offload, zero_stage, dtype
 ):
     changes = {"world_size": world_size, "zero_stage": zero_stage, "dtype": dtype}
     changes |= {"descent": False, "lr": 0.01, "grad_clip": 0.05}
-    made = learner(**changes)
+    made = bare(**changes)
     norms = [made.update(seed) for seed in range(3)]
     expected = made.parameters()
-    made = learner(**changes, offload=offload)
+    made = bare(**changes, offload=offload)
     assert [made.update(seed) for seed in range(3)] == pytest.approx(norms, rel=1e-5)
     for name, tensor in made.parameters().items():
         np.testing.assert_allclose(tensor, expected[name], rtol=0, atol=1e-5, err_msg=name)
@@ -102,8 +102,8 @@ def test_adam_with_clipping_is_the_same_as_without_offload(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("offload", "zero_stage"), VALID)
-def test_an_update_that_is_not_finite_is_skipped(learner, tied, offload, zero_stage):
-    made = learner(world_size=2, offload=offload, zero_stage=zero_stage)
+def test_an_update_that_is_not_finite_is_skipped(bare, tied, offload, zero_stage):
+    made = bare(world_size=2, offload=offload, zero_stage=zero_stage)
     assert made.update(0, True) is None
     expected = AutoModelForCausalLM.from_pretrained(tied)
     norm = plain_update(expected, 0, lr=1.0)
@@ -115,15 +115,15 @@ def test_an_update_that_is_not_finite_is_skipped(learner, tied, offload, zero_st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("offload", "zero_stage"), VALID)
-def test_a_loaded_learner_goes_on_as_if_nothing_had_been(learner, tmp_path, offload, zero_stage):
+def test_a_loaded_learner_goes_on_as_if_nothing_had_been(bare, tmp_path, offload, zero_stage):
     changes = {"world_size": 2, "zero_stage": zero_stage, "offload": offload}
     changes |= {"descent": False, "lr": 0.01}
-    made = learner(**changes)
+    made = bare(**changes)
     for seed in range(2):
         made.update(seed)
     state = made.save(str(tmp_path))
     norm, expected = made.update(2), made.parameters()
-    made = learner(**changes)
+    made = bare(**changes)
     made.update(7)
     made.load(str(tmp_path), state)
     assert made.update(2) == norm
@@ -133,12 +133,12 @@ def test_a_loaded_learner_goes_on_as_if_nothing_had_been(learner, tmp_path, offl
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("offload", "zero_stage"), VALID)
-def test_adapters_train_the_same_beside_offloaded_weights(learner, offload, zero_stage):
+def test_adapters_train_the_same_beside_offloaded_weights(bare, offload, zero_stage):
     changes = {"world_size": 2, "zero_stage": zero_stage, "lora": LoraSettings(rank=3)}
-    made = learner(**changes)
+    made = bare(**changes)
     norms = [made.update(seed) for seed in range(2)]
     expected = made.parameters()
-    made = learner(**changes, offload=offload)
+    made = bare(**changes, offload=offload)
     assert [made.update(seed) for seed in range(2)] == pytest.approx(norms, rel=1e-5)
     for name, tensor in made.parameters().items():
         np.testing.assert_allclose(tensor, expected[name], rtol=0, atol=2e-6, err_msg=name)

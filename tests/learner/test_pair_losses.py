@@ -104,6 +104,14 @@ def test_with_a_sequence_mean_the_loss_is_a_mean_over_pairs():
     assert mean(output, "actor/rewards/accuracies") == 0.5
 
 
+def test_a_pair_weighs_as_much_as_its_two_sequences():
+    weights = [0.1, 0.3, 0.2, 0.2] + [0.6] * 3 + [0.5] + [0.3, 0.5]
+    first = -math.log(sigmoid(0.1 * (-0.4 - 0.1)))
+    second = -math.log(sigmoid(0.1 * (0.3 - -0.2)))
+    expected = (0.2 + 0.6) * first + (0.5 + 0.4) * second
+    assert Dpo()(case(weights=weights)).loss.item() == pytest.approx(expected, abs=1e-12)
+
+
 @every_loss
 def test_the_gradient_is_the_slope_of_the_value(loss):
     one = case()

@@ -21,6 +21,14 @@ TEMPERATURE = 0.7
 PERSISTENT = {"zero_optimization": {"stage3_param_persistence_threshold": 100_000}}
 """All of so small a model stays gathered between forward passes, as norms of a large one do."""
 
+OFFLOADED = {
+    "zero_optimization": {
+        "stage3_param_persistence_threshold": 0,
+        "offload_param": {"device": "cpu", "pin_memory": False},
+        "offload_optimizer": {"device": "cpu", "pin_memory": False},
+    }
+}
+
 
 class HostedReference(Hosted):
     """A policy that descends steeply, and its reference."""
@@ -182,8 +190,9 @@ def test_it_starts_as_the_policy_and_stays_while_that_trains(
         {"zero_stage": 2},
         {"zero_stage": 3},
         {"zero_stage": 3, "deepspeed": PERSISTENT},
+        {"zero_stage": 3, "deepspeed": OFFLOADED},
     ],
-    ids=["zero-0", "zero-2", "zero-3", "zero-3-persistent"],
+    ids=["zero-0", "zero-2", "zero-3", "zero-3-persistent", "zero-3-offloaded"],
 )
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_a_moving_average_is_its_formula(beside, tied, world_size, changes):

@@ -44,7 +44,7 @@ class TokenMask:
         check_window(self.low, self.high)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, dict[str, Mean]]:
-        log_ratio_T = behaviour_log_ratios(inputs).detach()
+        log_ratio_T = behaviour_log_ratios(inputs)
         raw_T, mask_T = ratios(log_ratio_T), inputs.mask_T
         weight_T = masked(icepop(log_ratio_T, self.low, self.high), mask_T)
         outside_T = ~inside(raw_T, self.low, self.high)
@@ -74,7 +74,7 @@ class SequenceMask:
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, dict[str, Mean]]:
         sequences = Sequences(inputs)
-        log_ratio_B = sequences.sums(behaviour_log_ratios(inputs).detach())
+        log_ratio_B = sequences.sums(behaviour_log_ratios(inputs))
         raw_B = ratios(log_ratio_B)
         weight_B = icepop(log_ratio_B, self.low, self.high)
         weight_T = masked(sequences.spread(weight_B), inputs.mask_T)

@@ -112,7 +112,7 @@ class SeqMaskTis:
 def _keep_by_geometric_mean(
     sequences: Sequences, inputs: LossInputs, low: float, high: float
 ) -> Tensor:
-    log_mean_B = sequences.means(behaviour_log_ratios(inputs).detach())
+    log_mean_B = sequences.means(behaviour_log_ratios(inputs))
     return inside(ratios(log_mean_B), low, high)
 
 

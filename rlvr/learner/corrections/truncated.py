@@ -41,7 +41,7 @@ class TokenTis:
         check_window(0.0 if self.low is None else self.low, self.cap, upper="cap")
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, dict[str, Mean]]:
-        log_ratio_T = behaviour_log_ratios(inputs).detach()
+        log_ratio_T = behaviour_log_ratios(inputs)
         raw_T, mask_T = ratios(log_ratio_T), inputs.mask_T
         weight_T = masked(tis(log_ratio_T, self.cap, self.low or 0.0), mask_T)
         beyond = (raw_T > self.cap, raw_T < _low(self.low, self.cap))
@@ -66,7 +66,7 @@ class SequenceTis:
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, dict[str, Mean]]:
         sequences = Sequences(inputs)
-        log_ratio_B = sequences.sums(behaviour_log_ratios(inputs).detach())
+        log_ratio_B = sequences.sums(behaviour_log_ratios(inputs))
         raw_B = ratios(log_ratio_B)
         weight_T = masked(sequences.spread(tis(log_ratio_B, self.cap)), inputs.mask_T)
         beyond = (raw_B > self.cap, raw_B < _low(None, self.cap))

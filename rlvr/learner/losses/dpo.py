@@ -139,8 +139,8 @@ class Pairs:
         self._whole_P = self.sequences.trains_B[0::2] & self.sequences.trains_B[1::2]
 
     def differences(self, values_B: Tensor) -> Tensor:
-        """``[P]``: the better one's value minus the worse one's; 0 where there is none."""
-        return masked(values_B[0::2] - values_B[1::2], self._whole_P)
+        """``[P]``: the better one's value minus the worse one's."""
+        return values_B[0::2] - values_B[1::2]
 
     def output(self, losses_P: Tensor, margins_P: Tensor) -> LossOutput:
         weights_B = self.sequences.means(masked(self._inputs.weights_T, self._inputs.mask_T))

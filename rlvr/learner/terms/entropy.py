@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ ENTROPY_COEF = "actor/entropy_coef"
 
 def ter(entropy: Tensor, target: float, coef: float) -> Tensor:
     """Targeted entropy regularisation, coef |entropy - target|, of the mean entropy (nats)."""
-    return coef * (entropy - target).abs()
+    return coef * abs(entropy - target)
 
 
 def adapted(
