@@ -136,7 +136,9 @@ PAIR_LOSSES = [
 ]
 WITH_TERMS = [
     *[
-        _preset(f"kl by {estimator}", Clipped(), terms=lambda e=estimator: (Kl(coef=0.2, estimator=e),))
+        _preset(
+            f"kl by {estimator}", Clipped(), terms=lambda e=estimator: (Kl(coef=0.2, estimator=e),)
+        )
         for estimator in ("k2", "k3", "k3+")
     ],
     *[
@@ -163,9 +165,7 @@ WITH_TERMS = [
         terms=lambda: (Kl(coef=0.2), EntropyBonus(coef=0.1)),
         **SEQUENCE_MEAN,
     ),
-    _preset(
-        "pairs beside tokens", Dpo(), terms=lambda: (PositiveNll(coef=0.1),), **SEQUENCE_SUM
-    ),
+    _preset("pairs beside tokens", Dpo(), terms=lambda: (PositiveNll(coef=0.1),), **SEQUENCE_SUM),
 ]
 CORRECTED = [
     _preset(name, Clipped(), corrections=(correction,))

@@ -19,8 +19,7 @@ from transformers import AutoModelForCausalLM
 from rlvr.learner import corrections, diagnostics, losses, terms
 from rlvr.learner.group import LearnerGroup
 from rlvr.learner.loss import LossInputs
-from rlvr.metrics import describe
-from rlvr.types import TrainBatch, TrainSample
+from rlvr.types import TrainBatch
 from tests.learner.presets import MAX_TOKENS, PRESETS, Preset, samples
 from tests.learner.ranks import Descent, Learner, settings
 
@@ -58,33 +57,33 @@ CUTS = {
 
 
 class Renewed(Descent):
-    """Takes on one objective after the other, each with the weights that it started with: to start
-    a rank anew takes a hundred times as long."""
+    """Takes on one objective after the other: starting a rank takes a hundred times as long."""
 
-    def renew(self, objective, directory):
+    def renew(self, objective):
         self._objective = objective
-        if directory is None:
-            return
-        self.load(directory)
 
 
 class Ranks:
     """A started learner for each kind of rank, one at a time."""
 
     def __init__(self, ranks, model, directory) -> None:
-        self._ranks, self._model, self._directory = ranks, model, directory
+        self.model = model
+        self._ranks, self._directory = ranks, directory
         self._key = None
         self._learner = None
 
     def step(self, preset: Preset, cut: Cut, batch: TrainBatch):
         """Metrics and parameters after one update from the model's weights."""
         learner, saved = self._started(cut)
-        objective = preset.make()
-        told = {"loss": objective, "aggregation": preset.aggregation, "max_tokens": MAX_TOKENS}
+        told = {
+            "loss": preset.make(),
+            "aggregation": preset.aggregation,
+            "max_tokens": MAX_TOKENS,
+        }
         learner.group = LearnerGroup(
             learner.ranks, settings=settings(**BASE | cut.starts | cut.divides | told)
         )
-        learner.on_all("renew", preset.make(), None)
+        learner.on_all("renew", preset.make())
         learner.load(saved)
         metrics = learner.step(batch)
         return metrics, learner.parameters()
@@ -95,13 +94,12 @@ class Ranks:
         self._learner = None
 
     def _started(self, cut: Cut) -> tuple[Learner, str]:
-        key = (cut.world_size, *sorted(cut.starts.items()))
-        saved = str(self._directory / "-".join(map(str, key)))
+        key = (("world_size", cut.world_size), *sorted(cut.starts.items()))
+        saved = str(self._directory / "-".join(f"{name}={value}" for name, value in key))
         if key != self._key:
             self.close()
             told = settings(lr=1.0, **BASE | cut.starts)
-            self._learner = Learner(self._ranks(cut.world_size), self._model, Renewed, told)
-            self._learner.on_all("renew", PRESETS["reinforce"].make(), None)
+            self._learner = Learner(self._ranks(cut.world_size), self.model, Renewed, told)
             self._learner.save(saved)
             self._key = key
         return self._learner, saved
@@ -112,3 +110,148 @@ def started(ranks, tied, tmp_path_factory):
     made = Ranks(ranks, tied, tmp_path_factory.mktemp("start"))
     yield made
     made.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    loss: float
+    norm: float
+    means: dict[str, float]
+    parameters: dict[str, np.ndarray]
+    largest_slope: float
+
+
+def float32(values) -> torch.Tensor:
+    """What a rank is sent, exactly."""
+    return torch.tensor(values, dtype=torch.float32).double()
+
+
+def joined(parts) -> torch.Tensor | None:
+    parts = list(parts)
+    return None if any(part is None for part in parts) else torch.cat([float32(p) for p in parts])
+
+
+def weights(counted: list[int], lengths: list[int], aggregation: str) -> torch.Tensor:
+    """Of each token, in a mean over the samples that are ``counted``; 0 for the others."""
+    tokens = sum(lengths[b] for b in counted)
+    of_sample = [0.0] * len(lengths)
+    for b in counted:
+        of_sample[b] = {
+            "token-mean": 1 / tokens,
+            "seq-mean-token-mean": 1 / (len(counted) * lengths[b]),
+            "seq-mean-token-sum": 1 / len(counted),
+            "seq-mean-token-sum-norm": 1 / (len(counted) * MAX_TOKENS),
+        }[aggregation]
+    return float32(of_sample).repeat_interleave(torch.tensor(lengths))
+
+
+def plain_inputs(policy, batch: TrainBatch, aggregation: str) -> LossInputs:
+    there = batch.samples
+    lengths = [len(sample.rollout.completion_ids_T) for sample in there]
+    logprobs, entropies = [], []
+    for sample, tokens in zip(there, lengths, strict=True):
+        ids = torch.tensor([sample.rollout.prompt_ids + sample.rollout.completion_ids_T])
+        log_p = policy(input_ids=ids).logits[0, -tokens - 1 : -1].log_softmax(-1)
+        logprobs.append(log_p.gather(1, ids[0, -tokens:, None])[:, 0])
+        entropies.append(-(log_p.exp() * log_p).sum(-1))
+    advantages = [
+        s.token_advantages_T or [s.advantage] * n for s, n in zip(there, lengths, strict=True)
+    ]
+    lags = [batch.version - version for s in there for version in s.rollout.versions_T]
+    return LossInputs(
+        logprobs_T=torch.cat(logprobs),
+        entropy_T=torch.cat(entropies),
+        sampled_logprobs_T=joined(s.rollout.logprobs_T for s in there),
+        advantages_T=joined(advantages),
+        weights_T=weights(list(range(len(there))), lengths, aggregation),
+        mask_T=torch.ones(sum(lengths), dtype=torch.bool),
+        sequence_T=torch.arange(len(there)).repeat_interleave(torch.tensor(lengths)),
+        proximal_logprobs_T=joined(s.scores and s.scores.logprobs_T for s in there),
+        reference_logprobs_T=joined(s.scores and s.scores.reference_logprobs_T for s in there),
+        correct_weights_T=weights(
+            [b for b, s in enumerate(there) if s.correct], lengths, aggregation
+        ),
+        lag_T=torch.tensor(lags),
+    )
+
+
+def plain_update(preset: Preset, batch: TrainBatch, model: str) -> Plain:
+    """One step of gradient descent at learning rate 1 in float64, on the model's own logits."""
+    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).double()
+    inputs = plain_inputs(policy, batch, preset.aggregation)
+    output = preset.make()(inputs)
+    output.loss.backward()
+    measured, _ = diagnostics.measure(inputs)
+    means = {n: (m.total / m.count).item() for n, m in (measured | output.metrics).items()}
+    parameters = dict(policy.named_parameters())
+    slopes = [parameter.grad for parameter in parameters.values()]
+    return Plain(
+        loss=output.loss.item(),
+        norm=torch.nn.utils.get_total_norm(slopes).item(),
+        means=means | diagnostics.derived(means),
+        parameters={n: (p - p.grad).detach().numpy() for n, p in parameters.items()},
+        largest_slope=max(slope.abs().max().item() for slope in slopes),
+    )
+
+
+@cache
+def expected(name: str, model: str) -> Plain:
+    return plain_update(PRESETS[name], samples(PRESETS[name], model), model)
+
+
+def assert_is(metrics, parameters, plain: Plain) -> None:
+    assert metrics["actor/skipped"] == 0
+    assert metrics["actor/pg_loss"] == pytest.approx(plain.loss, rel=2e-5, abs=2e-6)
+    assert metrics["actor/grad_norm"] == pytest.approx(plain.norm, rel=1e-4)
+    for name, mean in plain.means.items():
+        if not np.isnan(mean):
+            assert metrics[name] == pytest.approx(mean, rel=1e-4, abs=2e-6), name
+    assert parameters.keys() == plain.parameters.keys()
+    for name, ours in parameters.items():
+        tolerance = TOLERANCE * max(1.0, plain.largest_slope)
+        np.testing.assert_allclose(
+            ours, plain.parameters[name], rtol=0, atol=tolerance, err_msg=name
+        )
+
+
+def shuffled(batch: TrainBatch, *, together: int) -> TrainBatch:
+    """In another order; so many neighbours as ``together`` says stay in theirs."""
+    there = batch.samples
+    units = [there[first : first + together] for first in range(0, len(there), together)]
+    order = np.random.default_rng(1).permutation(len(units))
+    return replace(batch, samples=tuple(sample for unit in order for sample in units[unit]))
+
+
+def plugins(package) -> set[str]:
+    """The losses, terms or corrections that a package has."""
+    found: set[str] = set()
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        members = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
+        found |= {
+            name
+            for name, member in members
+            if member.__module__ == module.name and is_dataclass(member) and callable(member)
+            if "__call__" in vars(member)
+        }
+    return found
+
+
+def test_every_loss_term_and_correction_has_a_preset():
+    objectives = [preset.make() for preset in PRESETS.values()]
+    assert {type(one.loss).__name__ for one in objectives} == plugins(losses)
+    assert {type(term).__name__ for one in objectives for term in one.terms} | {
+        "PositiveNll"
+    } == plugins(terms) | {"PositiveNll"}
+    assert {type(c).__name__ for one in objectives for c in one.corrections} == plugins(corrections)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("cut", CUTS)
+def test_an_update_is_that_of_plain_torch_however_the_batch_is_cut(started, cut, name):
+    preset, how = PRESETS[name], CUTS[cut]
+    batch = samples(preset, started.model)
+    if how.shuffled:
+        batch = shuffled(batch, together=2 if preset.credit == "pairs" else 1)
+    metrics, parameters = started.step(preset, how, batch)
+    assert_is(metrics, parameters, expected(name, started.model))
