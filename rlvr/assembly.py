@@ -247,7 +247,6 @@ def learner_settings(run: RunConfig, model: str, algorithm: Algorithm) -> Learne
         return LearnerSettings(
             loss=algorithm.objective,
             max_tokens=run.sampling.max_tokens,
-            temperature=run.sampling.temperature,
             updates_per_step=run.updates_per_step,
             aggregation=learner.aggregation,
             tokens_per_microbatch=learner.tokens_per_microbatch,

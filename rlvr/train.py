@@ -154,7 +154,7 @@ class Session:
     ) -> report.Summary | None:
         """The summary, or None where the run was interrupted."""
         measure = self._evaluator(samplers)
-        loop = self._loop(samplers, learner, measure)
+        loop = self.loop(samplers, learner, measure)
         loop.stop = stop
         if self.resumed is not None:
             await learner.load(str(self.resumed.learner))
@@ -188,7 +188,8 @@ class Session:
             checkpoint=str(self.saved.path),
         )
 
-    def _loop(self, samplers: Samplers, learner: LearnerGroup, measure: Evaluator | None) -> Loop:
+    def loop(self, samplers: Samplers, learner: LearnerGroup, measure: Evaluator | None) -> Loop:
+        """The run's loop on workers that are up."""
         run = self.run
 
         async def evaluate(step: int) -> Metrics:

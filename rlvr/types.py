@@ -63,6 +63,8 @@ class Rollout:
     """Weights that produced each completion token."""
     text: str
     finish: Finish
+    temperature: float = 1.0
+    """At which it was sampled; the policy that trains on it is the one at that temperature."""
 
     def __post_init__(self) -> None:
         tokens = len(self.completion_ids_T)

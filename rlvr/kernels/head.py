@@ -66,10 +66,11 @@ def fused_head(
     targets_T: Tensor,
     token_loss: TokenLoss,
     *,
-    temperature: float = 1.0,
+    temperature: Tensor | float = 1.0,
     chunk: int = 1024,
 ) -> HeadOutput:
     """The loss over ``softmax(hidden @ weight.T / temperature)``, ready to be back-propagated.
+    ``temperature`` is one number, or ``[T]`` (float32, or the input's type if that is float64).
 
     Statistics are fp32 (float64 for float64 input), the GEMMs are in the input's type, and the
     weight's gradient is summed over chunks in fp32. A row to which the loss gives no gradient
@@ -101,7 +102,7 @@ def fused_head_of_sequences(
     targets_T: Tensor,
     loss: TokenLoss,
     *,
-    temperature: float = 1.0,
+    temperature: Tensor | float = 1.0,
     chunk: int = 1024,
 ) -> HeadOutput:
     """As ``fused_head``, for a loss that has to see all T tokens at once."""
@@ -135,7 +136,7 @@ def logprobs(
     weight_VH: Tensor,
     targets_T: Tensor,
     *,
-    temperature: float = 1.0,
+    temperature: Tensor | float = 1.0,
     chunk: int = 1024,
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each target and entropy of its distribution, both ``[T]`` in nats."""
@@ -148,20 +149,22 @@ def logprobs(
         logits_CV = rows_of.logits(rows)
         exponents_CV = rows_of.work(rows)
         logprobs_T[rows], entropy_T[rows], _ = statistics(
-            logits_CV, exponents_CV, targets_T[rows], temperature
+            logits_CV, exponents_CV, targets_T[rows], _of_rows(temperature, rows)
         )
     return logprobs_T, entropy_T
 
 
 def statistics(
-    logits_CV: Tensor, exponents_CV: Tensor, targets_C: Tensor, temperature: float
+    logits_CV: Tensor, exponents_CV: Tensor, targets_C: Tensor, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``(logprobs_C, entropy_C, sums_C)`` of a chunk.
 
     Leaves ``logits_CV`` scaled and shifted so that each row's largest is 0, and fills
     ``exponents_CV`` with its exponentials, whose row sums are ``sums_C``.
     """
-    if temperature != 1.0:
+    if isinstance(temperature, Tensor):
+        logits_CV.div_(temperature.unsqueeze(1))
+    elif temperature != 1.0:
         logits_CV.div_(temperature)
     logits_CV.sub_(logits_CV.amax(dim=-1, keepdim=True))
     torch.exp(logits_CV, out=exponents_CV)
@@ -180,7 +183,7 @@ def logits_gradient(
     targets_C: Tensor,
     entropy_C: Tensor,
     slopes: tuple[Tensor, Tensor | None],
-    temperature: float,
+    temperature: Tensor | float,
 ) -> Tensor:
     """Gradient with respect to the raw logits, written over ``exponents_CV``.
 
@@ -209,7 +212,7 @@ class _FusedHead(torch.autograd.Function):
         weight_VH: Tensor,
         targets_T: Tensor,
         token_loss: TokenLoss,
-        temperature: float,
+        temperature: Tensor | float,
         chunk: int,
         metrics: Totals,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -225,9 +228,9 @@ class _FusedHead(torch.autograd.Function):
         loss = torch.zeros((), dtype=rows_of.dtype, device=hidden_TH.device)
         for rows in _chunks(tokens, chunk):
             logits_CV, exponents_CV = rows_of.logits(rows), rows_of.work(rows)
-            targets_C = targets_T[rows]
+            targets_C, temperature_C = targets_T[rows], _of_rows(temperature, rows)
             logprobs_C, entropy_C, sums_C = statistics(
-                logits_CV, exponents_CV, targets_C, temperature
+                logits_CV, exponents_CV, targets_C, temperature_C
             )
             logprobs_T[rows], entropy_T[rows] = logprobs_C, entropy_C
             share, slopes = _share_and_slopes(token_loss, rows, logprobs_C, entropy_C)
@@ -242,10 +245,11 @@ class _FusedHead(torch.autograd.Function):
                 hidden_CH, targets_C = hidden_CH[active_C], targets_C[active_C]
                 sums_C, entropy_C = sums_C[active_C], entropy_C[active_C]
                 slopes = slopes[0][active_C], None if slopes[1] is None else slopes[1][active_C]
+                temperature_C = _of_rows(temperature_C, active_C)
             if not targets_C.numel():
                 continue
             gradient_CV = logits_gradient(
-                logits_CV, exponents_CV, sums_C, targets_C, entropy_C, slopes, temperature
+                logits_CV, exponents_CV, sums_C, targets_C, entropy_C, slopes, temperature_C
             )
             gradients.add(rows, active_C, gradient_CV.to(hidden_TH.dtype), hidden_CH, weight_VH)
         ctx.gradients = gradients
@@ -361,24 +365,30 @@ def _add(totals: Totals, metrics: Mapping[str, Mean]) -> None:
         totals[name] = (total, count)
 
 
+def _of_rows(temperature: Tensor | float, rows: slice | Tensor) -> Tensor | float:
+    return temperature[rows] if isinstance(temperature, Tensor) else temperature
+
+
 def _chunks(tokens: int, chunk: int) -> list[slice]:
     return [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
 
 
 def _check(
-    hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, temperature: float, chunk: int
+    hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, temperature: Tensor | float, chunk: int
 ) -> None:
     if (
         hidden_TH.ndim != 2
         or weight_VH.ndim != 2
         or targets_T.shape != hidden_TH.shape[:1]
         or hidden_TH.shape[1] != weight_VH.shape[1]
+        or (isinstance(temperature, Tensor) and temperature.shape != targets_T.shape)
     ):
         raise ValueError(
             f"hidden {list(hidden_TH.shape)}, weight {list(weight_VH.shape)} and targets "
             f"{list(targets_T.shape)} do not fit: they must be [T, H], [V, H] and [T]"
         )
-    if temperature <= 0 or chunk < 1:
+    # One for each row stays on its device unseen.
+    if (not isinstance(temperature, Tensor) and temperature <= 0) or chunk < 1:
         raise ValueError(
             f"temperature={temperature}, chunk={chunk}: both must be positive (a greedy policy "
             "has no gradient)"

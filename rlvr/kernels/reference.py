@@ -9,9 +9,11 @@ from rlvr.kernels.head import TokenLoss
 
 
 def reference_statistics(
-    hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, *, temperature: float = 1.0
+    hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, *, temperature: Tensor | float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each target and entropy of its distribution, ``[T]`` in nats; differentiable."""
+    if isinstance(temperature, Tensor):
+        temperature = temperature.unsqueeze(1)
     logits_TV = hidden_TH.double() @ weight_VH.double().t() / temperature
     log_p_TV = torch.log_softmax(logits_TV, dim=-1)
     logprobs_T = log_p_TV.gather(1, targets_T.unsqueeze(1)).squeeze(1)
@@ -24,7 +26,7 @@ def reference_head(
     targets_T: Tensor,
     token_loss: TokenLoss,
     *,
-    temperature: float = 1.0,
+    temperature: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``(loss, logprobs_T, entropy_T)``, all under autograd, with the whole of the logits."""
     logprobs_T, entropy_T = reference_statistics(

@@ -26,11 +26,10 @@ PACKING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 class Head(nn.Module):
     """The fused head as a module of its own, so that ZeRO-3 gathers its weight just around it."""
 
-    def __init__(self, weight_VH: nn.Parameter, *, temperature: float, chunk: int) -> None:
+    def __init__(self, weight_VH: nn.Parameter, *, chunk: int) -> None:
         super().__init__()
         # In a tuple, for the parameter belongs to the language model and must be listed once.
         self._weight = (weight_VH,)
-        self._temperature = temperature
         self._chunk = chunk
 
     @property
@@ -42,13 +41,12 @@ class Head(nn.Module):
         hidden_TH: Tensor,
         targets_T: Tensor,
         token_loss: TokenLoss | None,
-        whole_sequences: bool = False,
-        temperature: float | None = None,
+        temperature_T: Tensor | float,
+        whole_sequences: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Totals]:
-        temperature = self._temperature if temperature is None else temperature
         if token_loss is None:
             logprobs_T, entropy_T = logprobs(
-                hidden_TH, self.weight_VH, targets_T, temperature=temperature, chunk=self._chunk
+                hidden_TH, self.weight_VH, targets_T, temperature=temperature_T, chunk=self._chunk
             )
             return logprobs_T.new_zeros(()), logprobs_T, entropy_T, {}
         head = fused_head_of_sequences if whole_sequences else fused_head
@@ -57,7 +55,7 @@ class Head(nn.Module):
             self.weight_VH,
             targets_T,
             token_loss,
-            temperature=temperature,
+            temperature=temperature_T,
             chunk=self._chunk,
         )
         # A plain tuple: DeepSpeed looks for tensors in nothing else, and would not gather the
@@ -68,12 +66,10 @@ class Head(nn.Module):
 class PolicyModel(nn.Module):
     """Hidden states from ``language_model``'s trunk, at the asked positions only, to the head."""
 
-    def __init__(
-        self, language_model: PreTrainedModel, *, temperature: float = 1.0, chunk: int = 1024
-    ) -> None:
+    def __init__(self, language_model: PreTrainedModel, *, chunk: int = 1024) -> None:
         super().__init__()
         self.language_model = language_model
-        self.head = Head(_head_weight(language_model), temperature=temperature, chunk=chunk)
+        self.head = Head(_head_weight(language_model), chunk=chunk)
 
     def forward(
         self,
@@ -82,8 +78,8 @@ class PolicyModel(nn.Module):
         sources_T: Tensor,
         targets_T: Tensor,
         token_loss: TokenLoss | None,
+        temperature_T: Tensor | float = 1.0,
         whole_sequences: bool = False,
-        temperature: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Totals]:
         """``(loss, logprobs_T, entropy_T, metrics)``; without a loss, the log-probs only. A loss of
         ``whole_sequences`` is called once, with all the tokens.
@@ -96,7 +92,7 @@ class PolicyModel(nn.Module):
             input_ids=token_ids_RS, position_ids=position_ids_RS, use_cache=False
         ).last_hidden_state
         hidden_TH = cast(Tensor, hidden_RSH).flatten(0, 1).index_select(0, sources_T)
-        return self.head(hidden_TH, targets_T, token_loss, whole_sequences, temperature)
+        return self.head(hidden_TH, targets_T, token_loss, temperature_T, whole_sequences)
 
 
 def load_policy(
@@ -104,7 +100,6 @@ def load_policy(
     *,
     dtype: torch.dtype,
     attention: str,
-    temperature: float,
     chunk: int,
     activation_checkpointing: bool,
 ) -> PolicyModel:
@@ -117,7 +112,7 @@ def load_policy(
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, attn_implementation=attention)
     language_model = cast(PreTrainedModel, loaded)
     _switch_off_dropout(language_model)
-    policy = PolicyModel(language_model, temperature=temperature, chunk=chunk)
+    policy = PolicyModel(language_model, chunk=chunk)
     _check_head(policy, dtype)
     if activation_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -31,6 +31,7 @@ class Sequences:
     prompt_lengths_B: Ints
     completion_lengths_B: Ints
     sampled_logprobs_T: Floats
+    temperatures_B: Floats
     lag_T: Ints
     """Optimizer steps between the weights that sampled the token and those of the step's start."""
     advantages_T: Floats
@@ -78,6 +79,7 @@ class MicroBatch:
     correct_weights_T: Floats
     mask_T: Bools
     sequence_T: Ints
+    temperature_T: Floats
     lag_T: Ints
     proximal_logprobs_T: Floats | None = None
     reference_logprobs_T: Floats | None = None
@@ -103,8 +105,17 @@ class Weighted:
 
 
 def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
-    """Samples as flat arrays; ``version`` is that of their batch."""
+    """Samples as flat arrays; ``version`` is that of their batch.
+
+    Raises:
+        ValueError: a sample was not drawn at a temperature above 0.
+    """
     samples = weighted.samples
+    if greedy := [s.rollout.temperature for s in samples if not s.rollout.temperature > 0]:
+        raise ValueError(
+            f"temperature={greedy[0]}: a greedy policy has no gradient; train on samples that were "
+            "drawn at a temperature above 0, such as 1.0"
+        )
     rollouts = [sample.rollout for sample in samples]
     ids = [ids for rollout in rollouts for ids in (rollout.prompt_ids, rollout.completion_ids_T)]
     versions_T = _joined([rollout.versions_T for rollout in rollouts], np.int64)
@@ -114,6 +125,7 @@ def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
         prompt_lengths_B=np.array([len(r.prompt_ids) for r in rollouts], np.int64),
         completion_lengths_B=np.array([len(r.completion_ids_T) for r in rollouts], np.int64),
         sampled_logprobs_T=_joined([r.logprobs_T for r in rollouts], np.float32),
+        temperatures_B=np.array([rollout.temperature for rollout in rollouts], np.float32),
         lag_T=version - versions_T,
         advantages_T=_joined([_advantages(sample) for sample in samples], np.float32),
         weights_B=weighted.weights_B,
@@ -198,6 +210,7 @@ def collate(sequences: Sequences, samples_B: Ints, *, layout: str) -> MicroBatch
         correct_weights_T=np.repeat(sequences.correct_weights_B[samples_B], completions_B),
         mask_T=np.ones(len(from_T), np.bool_),
         sequence_T=np.repeat(np.arange(len(samples_B)), completions_B),
+        temperature_T=np.repeat(sequences.temperatures_B[samples_B], completions_B),
         lag_T=sequences.lag_T[from_T],
         proximal_logprobs_T=picked(sequences.proximal_logprobs_T),
         reference_logprobs_T=picked(sequences.reference_logprobs_T),
@@ -224,6 +237,7 @@ def _dummy(like: Sequences) -> MicroBatch:
         correct_weights_T=zeros,
         mask_T=np.zeros(2, np.bool_),
         sequence_T=np.arange(2),
+        temperature_T=np.ones(2, np.float32),
         lag_T=np.zeros(2, np.int64),
         proximal_logprobs_T=optional(like.proximal_logprobs_T),
         reference_logprobs_T=optional(like.reference_logprobs_T),

@@ -42,7 +42,6 @@ class Reference:
             self._settings.model,
             dtype=getattr(torch, settings.dtype),
             attention=settings.attention,
-            temperature=settings.temperature,
             chunk=settings.head_chunk,
             activation_checkpointing=False,
         ).requires_grad_(False)
@@ -56,7 +55,7 @@ class Reference:
 
     @torch.no_grad()
     def logprobs(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """``[T]`` (nats): of each token of a micro-batch, at the learner's temperature."""
+        """``[T]`` (nats): of each token of a micro-batch, at its own temperature."""
         return _logprobs(self._policy, tensors)
 
     @torch.no_grad()
@@ -151,7 +150,7 @@ class AdapterReference:
         self._policy = policy
 
     def logprobs(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """``[T]`` (nats): of each token of a micro-batch, at the learner's temperature."""
+        """``[T]`` (nats): of each token of a micro-batch, at its own temperature."""
         with torch.no_grad(), adapters_off(self._policy.language_model):
             return _logprobs(self._policy, tensors)
 
@@ -193,6 +192,7 @@ def _logprobs(policy: PolicyModel, tensors: Mapping[str, Tensor]) -> Tensor:
         tensors["sources_T"],
         tensors["targets_T"],
         None,
+        tensors["temperature_T"],
     )
     return logprobs_T
 

@@ -125,8 +125,6 @@ class LearnerSettings:
     loss: PolicyLoss
     max_tokens: int
     """Completion tokens at most; the divisor of ``seq-mean-token-sum-norm``."""
-    temperature: float = 1.0
-    """That of sampling: the trained policy is the one that was sampled from."""
     updates_per_step: int = 1
     aggregation: str = "token-mean"
     tokens_per_microbatch: int = 16384
@@ -177,10 +175,6 @@ class LearnerSettings:
         for name in ("tokens_per_microbatch", "head_chunk", "max_tokens", "updates_per_step"):
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name}={getattr(self, name)}: it must be at least 1")
-        if self.temperature <= 0:
-            raise ValueError(
-                f"temperature={self.temperature}: a greedy policy has no gradient; take 1.0"
-            )
         if self.zero_stage not in (stages := OFFLOADS[self.offload]):
             raise ValueError(
                 f"learner.offload={self.offload!r} with zero_stage={self.zero_stage}: only ZeRO "

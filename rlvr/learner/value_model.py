@@ -68,7 +68,6 @@ def load_value_model(
         model,
         dtype=dtype,
         attention=attention,
-        temperature=1.0,
         chunk=1,
         activation_checkpointing=activation_checkpointing,
     )

@@ -26,7 +26,7 @@ from rlvr.learner.engine import Engine, adamw
 from rlvr.learner.lora import add_adapters
 from rlvr.learner.loss import LossInputs, LossOutput
 from rlvr.learner.mismatch import check_mismatch, measure_mismatch
-from rlvr.learner.model import PolicyModel, load_policy
+from rlvr.learner.model import PolicyModel, check_packing, load_policy
 from rlvr.learner.objective import Objective
 from rlvr.learner.packing import Ints, RankWork, collate
 from rlvr.learner.parameters import export, full_parameters, probe_tokens
@@ -99,7 +99,6 @@ class LearnerWorker:
             self._model_path,
             dtype=getattr(torch, settings.dtype),
             attention=settings.attention,
-            temperature=settings.temperature,
             chunk=settings.head_chunk,
             activation_checkpointing=settings.activation_checkpointing,
         )
@@ -118,6 +117,8 @@ class LearnerWorker:
                 [p for p in self._policy.parameters() if p.requires_grad]
             ),
         )
+        if settings.layout == "packed":
+            check_packing(self._policy, self._actor, device=self._device)
         if settings.critic is not None:
             self._critic = Critic(settings, device=self._device)
         if settings.reference is not None:
@@ -321,6 +322,7 @@ class LearnerWorker:
             tensors["sources_T"],
             tensors["targets_T"],
             token_loss,
+            tensors["temperature_T"],
             self._objective.whole_sequences,
         )
         tally.add_sum("actor/pg_loss", loss)
@@ -345,6 +347,7 @@ class LearnerWorker:
             tensors["sources_T"],
             tensors["targets_T"],
             None,
+            tensors["temperature_T"],
         )
         return logprobs_T
 
@@ -354,9 +357,7 @@ class LearnerWorker:
         ids_T = token_ids_T.to(self._device)
         sources_T = torch.arange(len(ids_T) - 1, device=self._device)
         with torch.no_grad():
-            _, logprobs_T, _, _ = self._actor(
-                ids_T.unsqueeze(0), None, sources_T, ids_T[1:], None, False, 1.0
-            )
+            _, logprobs_T, _, _ = self._actor(ids_T.unsqueeze(0), None, sources_T, ids_T[1:], None)
         return LogprobProbe(
             token_ids_T=tuple(cast(list[int], token_ids_T.tolist())),
             logprobs_T=tuple(cast(list[float], logprobs_T.tolist())),

@@ -33,6 +33,10 @@ class RolloutPool:
         self._render = render
         self._in_flight = [0] * len(self._workers)
 
+    def for_run(self, *, sampling: Sampling, seed: int) -> RolloutPool:
+        """The same engines for another run; its weights have to be loaded first."""
+        return RolloutPool(self._workers, sampling=sampling, seed=seed, render=self._render)
+
     async def generate(
         self,
         problem: Problem,

@@ -62,6 +62,7 @@ class ScriptedEngine:
             versions_T=(version,) * len(kept),
             text=kept,
             finish=Finish.STOP if kept == text else Finish.LENGTH,
+            temperature=sampling.temperature,
         )
 
 

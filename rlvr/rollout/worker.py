@@ -87,7 +87,7 @@ class RolloutWorker:
         completions = await asyncio.wrap_future(future)
         texts = self._decoded([completion.ids_T for completion in completions])
         return tuple(
-            _rollout(prompt, completion, text)
+            _rollout(prompt, completion, text, sampling.temperature)
             for completion, text in zip(completions, texts, strict=True)
         )
 
@@ -206,7 +206,9 @@ def cpu_cache_bytes(config: Mapping[str, Any], *, tokens: int, bytes_per_value: 
     return min(needed, CPU_CACHE_BYTES)
 
 
-def _rollout(prompt: tuple[int, ...], completion: Completion, text: str) -> Rollout:
+def _rollout(
+    prompt: tuple[int, ...], completion: Completion, text: str, temperature: float
+) -> Rollout:
     versions: list[WeightVersion] = []
     for span_version, first, end in completion.spans:
         versions.extend([span_version] * (end - first))
@@ -217,4 +219,5 @@ def _rollout(prompt: tuple[int, ...], completion: Completion, text: str) -> Roll
         versions_T=tuple(versions),
         text=text,
         finish=completion.finish,
+        temperature=temperature,
     )

@@ -231,3 +231,24 @@ def test_what_cannot_work_is_refused(shapes, settings, complaint):
     hidden, weight, targets = (torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=complaint):
         logprobs(hidden, weight, targets.long(), **settings)
+
+
+@pytest.mark.parametrize("chunk", [3, 64])
+def test_each_row_may_have_a_temperature_of_its_own(chunk):
+    hidden, weight, targets = case(10, 6, 17, dtype=torch.float64)
+    loss = weighted(10, along_entropy=0.5)
+    temperature_T = torch.linspace(0.5, 1.5, 10, dtype=torch.float64)
+    output, gradients = fused_gradients(
+        hidden, weight, targets, loss, temperature=temperature_T, chunk=chunk
+    )
+    expected, expected_gradients = reference_gradients(
+        hidden, weight, targets, loss, temperature=temperature_T
+    )
+    torch.testing.assert_close(output.logprobs_T, expected[1])
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
+def test_temperatures_that_are_not_one_for_each_row_are_refused():
+    hidden, weight, targets = case(4, 3, 5)
+    with pytest.raises(ValueError, match="do not fit"):
+        fused_head(hidden, weight, targets, weighted(4), temperature=torch.ones(3))

@@ -60,6 +60,7 @@ def microbatch(seed: int, *, weight: float = 0.01, packed: bool = False) -> dict
         "targets_T": rows.reshape(-1)[sources + 1],
         "weights_T": np.full(tokens, weight, np.float32),
         "mask_T": mask,
+        "temperature_T": np.full(tokens, 0.7, np.float32),
         "values_T": random.normal(0, 0.3, tokens).astype(np.float32),
         "returns_T": random.normal(0.5, 1.0, tokens).astype(np.float32),
         "sequence_T": np.repeat(np.arange(len(LENGTHS)), [c for _, c in LENGTHS]),

@@ -100,7 +100,7 @@ TOKEN_LOSSES = [
     _preset("cispo, two-sided", TwoSidedCispo()),
     _preset("decoupled, clamped", Decoupled(weight_cap=1.1, dual_clip=3.0)),
     _preset("decoupled, masked", Decoupled(weight_cap=1.1, beyond_cap="mask")),
-    _preset("decoupled, log-linear", Decoupled(proximal="log-linear", weight_cap=5.0)),
+    _preset("decoupled, log-linear", Decoupled(proximal="log-linear", weight_cap=1.1)),
     _preset("reinforce", Reinforce()),
     _preset("reinforce, weighted", Reinforce(weight_cap=1.1), **SEQUENCE_NORM),
     _preset("token topr", TokenTopr()),
@@ -131,7 +131,7 @@ PAIR_LOSSES = [
     _preset("dpo", Dpo(), **SEQUENCE_SUM),
     _preset("dpo, smoothed", Dpo(label_smoothing=0.1), **SEQUENCE_MEAN),
     _preset("ipo", Ipo(), **SEQUENCE_SUM),
-    _preset("ipo, summed", Ipo(length_normalized=False, beta=0.5), **SEQUENCE_SUM),
+    _preset("ipo, summed", Ipo(length_normalized=False, beta=0.2), **SEQUENCE_SUM),
     _preset("simpo", SimPo(), **SEQUENCE_SUM),
 ]
 WITH_TERMS = [
@@ -171,7 +171,7 @@ CORRECTED = [
     _preset(name, Clipped(), corrections=(correction,))
     for name, correction in {
         "token tis": TokenTis(cap=1.2, low=0.8),
-        "sequence tis": SequenceTis(),
+        "sequence tis": SequenceTis(cap=1.3),
         "icepop": TokenMask(low=0.8, high=1.25),
         "sequence mask": SequenceMask(high=1.5),
         "geometric mask": GeometricMask(low=0.95, high=1.05),
@@ -190,7 +190,7 @@ CORRECTED = [
     ),
     _preset(
         "sequences corrected",
-        Gspo(clip_low=0.1, clip_high=0.1),
+        Gspo(clip_low=0.03, clip_high=0.03),
         corrections=(TokenMask(low=0.8, high=1.25),),
         **SEQUENCE_MEAN,
     ),
@@ -202,7 +202,7 @@ PRESETS = {
 
 
 def samples(preset: Preset, model: str) -> TrainBatch:
-    """About 15 samples of uneven lengths, drawn by ``model`` and scored by weights near it."""
+    """Some 15 samples of 5 problems, of uneven lengths, drawn by ``model`` and scored by weights near it."""
     objective = preset.make()
     known = objective.needs | ({"proximal"} if preset.recomputed else frozenset())
     batch = _drawn(model, preset.credit)
@@ -226,9 +226,8 @@ def _drawn(model: str, credit: str) -> TrainBatch:
     made: list[TrainSample] = []
     for problem in range(5):
         prompt = tuple(int(i) for i in random.integers(3, 64, random.integers(1, 9)))
-        rollouts = [_rollout(policy, prompt, random) for _ in range(2 + 2 * (problem % 2))]
-        if credit != "pairs":
-            rollouts = rollouts[:3]
+        count = 2 + 2 * (problem % 2) if credit == "pairs" else 3
+        rollouts = [_rollout(policy, prompt, random) for _ in range(count)]
         right = [index % 2 == 0 for index in range(len(rollouts))]
         for index, (rollout, near) in enumerate(rollouts):
             sample = TrainSample(

@@ -116,7 +116,6 @@ def test_the_first_sync_is_probed_and_then_every_so_many():
         ({"dtype": "float16"}, "learner.dtype='float16': take one of"),
         ({"layout": "ragged"}, "take one of"),
         ({"aggregation": "mean"}, "take one of"),
-        ({"temperature": 0.0}, "greedy"),
         ({"head_chunk": 0}, "at least 1"),
     ],
 )

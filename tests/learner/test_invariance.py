@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from rlvr.learner import corrections, diagnostics, losses, terms
 from rlvr.learner.group import LearnerGroup
-from rlvr.learner.loss import LossInputs
+from rlvr.learner.loss import LossInputs, Mean
+from rlvr.metrics import describe
 from rlvr.types import TrainBatch
 from tests.learner.presets import MAX_TOKENS, PRESETS, Preset, samples
 from tests.learner.ranks import Descent, Learner, settings
@@ -54,6 +55,13 @@ CUTS = {
         for stage in range(4)
     },
 }
+
+
+SHARES = (
+    *("frac", "clipfrac_lower", "floored", "capped", "masked_fraction", "positive_share"),
+    *("accuracies", "oob_ratio", "fraction_high", "fraction_low"),
+)
+"""How the names end of metrics that say how many tokens went one way and not the other."""
 
 
 class Renewed(Descent):
@@ -116,7 +124,8 @@ def started(ranks, tied, tmp_path_factory):
 class Plain:
     loss: float
     norm: float
-    means: dict[str, float]
+    metrics: dict[str, float]
+    """But for those of nothing."""
     parameters: dict[str, np.ndarray]
     largest_slope: float
 
@@ -175,20 +184,33 @@ def plain_inputs(policy, batch: TrainBatch, aggregation: str) -> LossInputs:
     )
 
 
+def mismatch(inputs: LossInputs) -> dict[str, Mean]:
+    fresh_T = inputs.lag_T == 0
+    apart_T = (inputs.logprobs_T.detach() - inputs.sampled_logprobs_T)[fresh_T]
+    count = fresh_T.sum()
+    k3_T = torch.expm1(apart_T) - apart_T
+    return {
+        "mismatch/logprob_abs_mean": Mean(apart_T.abs().sum(), count),
+        "mismatch/k3": Mean(k3_T.sum(), count),
+        "mismatch/logprob_abs_max": Mean(apart_T.abs().max() if count else count, count.sign()),
+    }
+
+
 def plain_update(preset: Preset, batch: TrainBatch, model: str) -> Plain:
     """One step of gradient descent at learning rate 1 in float64, on the model's own logits."""
     policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).double()
     inputs = plain_inputs(policy, batch, preset.aggregation)
     output = preset.make()(inputs)
     output.loss.backward()
-    measured, _ = diagnostics.measure(inputs)
-    means = {n: (m.total / m.count).item() for n, m in (measured | output.metrics).items()}
+    measured, maxima = diagnostics.measure(inputs)
+    means = measured | output.metrics | mismatch(inputs)
+    numbers = {n: (m.total / m.count).item() for n, m in means.items() if m.count}
     parameters = dict(policy.named_parameters())
     slopes = [parameter.grad for parameter in parameters.values()]
     return Plain(
         loss=output.loss.item(),
         norm=torch.nn.utils.get_total_norm(slopes).item(),
-        means=means | diagnostics.derived(means),
+        metrics=numbers | diagnostics.derived(numbers) | {n: m.item() for n, m in maxima.items()},
         parameters={n: (p - p.grad).detach().numpy() for n, p in parameters.items()},
         largest_slope=max(slope.abs().max().item() for slope in slopes),
     )
@@ -199,13 +221,21 @@ def expected(name: str, model: str) -> Plain:
     return plain_update(PRESETS[name], samples(PRESETS[name], model), model)
 
 
+OWN = {"actor/pg_loss", "actor/grad_norm", "actor/lr", "actor/skipped"}
+"""Metrics of a rank, beside those of its objective."""
+
+
 def assert_is(metrics, parameters, plain: Plain) -> None:
     assert metrics["actor/skipped"] == 0
     assert metrics["actor/pg_loss"] == pytest.approx(plain.loss, rel=2e-5, abs=2e-6)
     assert metrics["actor/grad_norm"] == pytest.approx(plain.norm, rel=1e-4)
-    for name, mean in plain.means.items():
-        if not np.isnan(mean):
-            assert metrics[name] == pytest.approx(mean, rel=1e-4, abs=2e-6), name
+    for name, value in plain.metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-4, abs=2e-6), name
+    named = {name for name in metrics if name.startswith(("actor/", "rollout_corr/", "mismatch/"))}
+    assert named == plain.metrics.keys() | OWN
+    for name, value in metrics.items():
+        assert np.isfinite(value), name
+        assert describe(name)
     assert parameters.keys() == plain.parameters.keys()
     for name, ours in parameters.items():
         tolerance = TOLERANCE * max(1.0, plain.largest_slope)
@@ -238,10 +268,10 @@ def plugins(package) -> set[str]:
 
 def test_every_loss_term_and_correction_has_a_preset():
     objectives = [preset.make() for preset in PRESETS.values()]
+    in_terms = {type(term).__name__ for one in objectives for term in one.terms}
     assert {type(one.loss).__name__ for one in objectives} == plugins(losses)
-    assert {type(term).__name__ for one in objectives for term in one.terms} | {
-        "PositiveNll"
-    } == plugins(terms) | {"PositiveNll"}
+    # A loss may be a term as well.
+    assert in_terms - plugins(losses) == plugins(terms)
     assert {type(c).__name__ for one in objectives for c in one.corrections} == plugins(corrections)
 
 
@@ -255,3 +285,27 @@ def test_an_update_is_that_of_plain_torch_however_the_batch_is_cut(started, cut,
         batch = shuffled(batch, together=2 if preset.credit == "pairs" else 1)
     metrics, parameters = started.step(preset, how, batch)
     assert_is(metrics, parameters, expected(name, started.model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("cut", ["2 ranks, ZeRO 0", "2 ranks, ZeRO 3"])
+def test_what_an_idle_rank_does_meanwhile_is_in_no_number(started, cut, name):
+    preset = PRESETS[name]
+    whole = samples(preset, started.model)
+    batch = replace(whole, samples=whole.samples[: 2 if preset.credit == "pairs" else 1])
+    metrics, parameters = started.step(preset, CUTS[cut], batch)
+    assert metrics["perf/microbatches"] == 2
+    assert_is(metrics, parameters, plain_update(preset, batch, started.model))
+
+
+@pytest.mark.slow
+def test_the_samples_take_every_branch_of_the_objectives(tied):
+    """Else the others prove little: a clip that is never reached is invariant to anything."""
+    taken: dict[str, bool] = {}
+    for name in PRESETS:
+        for metric, share in expected(name, tied).metrics.items():
+            if metric.endswith(SHARES):
+                taken[metric] = taken.get(metric, False) or 0 < share < 1
+    assert len(taken) > 15
+    assert [metric for metric, is_taken in taken.items() if not is_taken] == []

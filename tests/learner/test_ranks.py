@@ -225,7 +225,7 @@ def test_an_export_loads_with_transformers(
 def test_what_is_published_is_named_as_in_a_checkpoint_and_proven_by_its_logprobs(
     learner, tied, world_size, zero_stage
 ):
-    made = learner(world_size=world_size, zero_stage=zero_stage, probe_every=2, temperature=0.5)
+    made = learner(world_size=world_size, zero_stage=zero_stage, probe_every=2)
     policy = AutoModelForCausalLM.from_pretrained(tied, dtype=torch.float32)
     first, second, third = (made.publish(version) for version in range(3))
     assert [m.version for m in (first, second, third)] == [0, 1, 2]
@@ -239,8 +239,8 @@ def test_what_is_published_is_named_as_in_a_checkpoint_and_proven_by_its_logprob
     assert made.step(batch())["actor/skipped"] == 0
 
 
-def on_policy(model: str, there, *, temperature: float = 1.0):
-    """The batch with the log-probs that the model itself gives."""
+def on_policy(model: str, there, *, temperature: float = 1.0, told: float | None = None):
+    """The batch with the log-probs that the model itself gives; ``told`` is what rollouts say."""
     policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     samples = []
     for sample in there.samples:
@@ -249,13 +249,15 @@ def on_policy(model: str, there, *, temperature: float = 1.0):
         tokens = len(rollout.completion_ids_T)
         logits = policy(input_ids=ids).logits[0, -tokens - 1 : -1] / temperature
         logprobs = logits.log_softmax(-1).gather(1, ids[0, -tokens:, None])[:, 0]
-        rollout = replace(rollout, logprobs_T=tuple(logprobs.tolist()))
+        rollout = replace(
+            rollout, logprobs_T=tuple(logprobs.tolist()), temperature=told or temperature
+        )
         samples.append(replace(sample, rollout=rollout))
     return replace(there, samples=tuple(samples))
 
 
 def test_on_policy_the_ratio_is_one_and_sampler_and_learner_agree(learner, tied):
-    made = learner(world_size=2, temperature=0.7, mismatch_bound=1e-3)
+    made = learner(world_size=2, mismatch_bound=1e-3)
     metrics = made.step(on_policy(tied, batch(), temperature=0.7))
     assert metrics["actor/ratio_mean"] == pytest.approx(1.0, abs=1e-5)
     assert metrics["actor/ppo_kl"] == pytest.approx(0.0, abs=1e-5)
@@ -268,7 +270,7 @@ def test_another_temperature_than_the_samplers_stops_the_run(learner, tied):
     made = learner(world_size=2, mismatch_bound=1e-3)
     before = made.parameters()
     with pytest.raises(MismatchError, match=r"more than the bound 0\.001.*temperature"):
-        made.step(on_policy(tied, batch(), temperature=0.7))
+        made.step(on_policy(tied, batch(), temperature=0.7, told=1.0))
     assert_same(made.parameters(), before, atol=0)
 
 

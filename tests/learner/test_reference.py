@@ -17,7 +17,6 @@ from rlvr.learner.settings import LoraSettings, OptimizerSettings, ReferenceSett
 from tests.learner.hosted import CPU, Group, Hosted, learner_settings, microbatch
 
 SEEDS = (0, 1)
-TEMPERATURE = 0.7
 PERSISTENT = {"zero_optimization": {"stage3_param_persistence_threshold": 100_000}}
 """All of so small a model stays gathered between forward passes, as norms of a large one do."""
 
@@ -109,7 +108,6 @@ def load(model, settings):
         model,
         dtype=getattr(torch, settings.dtype),
         attention=settings.attention,
-        temperature=settings.temperature,
         chunk=settings.head_chunk,
         activation_checkpointing=False,
     )
@@ -117,7 +115,12 @@ def load(model, settings):
 
 def run(policy, tensors, token_loss=None):
     return policy(
-        tensors["token_ids_RS"], None, tensors["sources_T"], tensors["targets_T"], token_loss
+        tensors["token_ids_RS"],
+        None,
+        tensors["sources_T"],
+        tensors["targets_T"],
+        token_loss,
+        tensors["temperature_T"],
     )
 
 
@@ -131,7 +134,6 @@ def beside(ranks, tied):
             made.pop().all("close")
         settings = learner_settings(
             reference=ReferenceSettings(**{"model": model} | (reference or {})),
-            temperature=TEMPERATURE,
             optimizer=OptimizerSettings(lr=1.0, grad_clip=0.0),
             **changes,
         )
@@ -157,7 +159,7 @@ def distance(ours, theirs):
 
 def logprobs_of(model, parameters, seed):
     """Of a policy with these parameters, in plain torch and this process."""
-    policy = load(model, learner_settings(temperature=TEMPERATURE))
+    policy = load(model, learner_settings())
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             parameter.copy_(torch.from_numpy(parameters[name]))

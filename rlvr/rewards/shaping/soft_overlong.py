@@ -16,8 +16,9 @@ class SoftOverlong:
 
     max_tokens: int
     """As ``sampling.max_tokens``; with a larger number the full penalty is never met."""
-    buffer: int
-    """Tokens before the limit over which the penalty grows."""
+    buffer: float
+    """Tokens before the limit over which the penalty grows; below 1, that share of ``max_tokens``
+    (0.2 in DAPO)."""
     factor: float = 1.0
     """Size of the full penalty (reward)."""
 
@@ -40,5 +41,6 @@ class SoftOverlong:
         ]
 
     def _share(self, tokens: int) -> float:
-        over = tokens - (self.max_tokens - self.buffer)
-        return min(max(over, 0) / self.buffer, 1.0)
+        buffer = self.buffer if self.buffer >= 1 else self.buffer * self.max_tokens
+        over = tokens - (self.max_tokens - buffer)
+        return min(max(over, 0) / buffer, 1.0)
