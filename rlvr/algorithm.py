@@ -17,8 +17,17 @@ from rlvr.advantages.pass_at_k import PassAtK
 from rlvr.config import ConfigError, RunConfig
 from rlvr.config_checks import built
 from rlvr.credit import Credit, Estimator, Penalty, Scorer
+from rlvr.learner.losses.decoupled import Decoupled
+from rlvr.learner.losses.dppo import DppoKl, DppoTv
 from rlvr.learner.losses.nft import Nft
+from rlvr.learner.losses.prime_rl import PrimeRl
+from rlvr.learner.losses.topr import TokenTopr, Topr
+from rlvr.learner.losses.vespo import Vespo
 from rlvr.learner.objective import Objective
+
+
+AT_THE_SAMPLER = (Topr, TokenTopr, Vespo, DppoTv, DppoKl, PrimeRl, Decoupled)
+"""Losses with an importance weight of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,12 @@ def algorithm(run: RunConfig) -> Algorithm:
     if refused := list(_refused(run, made)):
         raise ConfigError("\n".join(refused))
     return made
+
+
+def _weights(objective: Objective) -> str:
+    """The corrections that weigh tokens, and do not just leave some out."""
+    weighing = [c for c in objective.corrections if "proximal" in getattr(c, "needs", ())]
+    return ", ".join(type(correction).__name__ for correction in weighing)
 
 
 def _each(key: str, nodes: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
@@ -135,6 +150,12 @@ def _mismatched(run: RunConfig, made: Algorithm) -> Iterator[str]:
         yield (
             f"advantage.k={estimator.k} with rollouts_per_problem={run.rollouts_per_problem}: "
             "every choice of k holds the best rollout, so all advantages are 0; take a smaller k"
+        )
+    if isinstance(loss, AT_THE_SAMPLER) and (twice := _weights(made.objective)):
+        yield (
+            f"learner.corrections has {twice} with learner.loss={loss_name}: that loss weighs "
+            "tokens against the sampler itself, and it would count twice; take a filter such as "
+            "rlvr.learner.corrections.sequence_filter.GeometricMask, or no correction"
         )
     if made.penalty is not None and isinstance(estimator, Gdpo | Gpg):
         yield (

@@ -37,6 +37,7 @@ from rlvr.rollout.engine import Sampling
 from rlvr.rollout.environment import environment as rollout_environment
 from rlvr.rollout.pool import RolloutPool
 from rlvr.rollout.prompt import OverlongPrompt, PromptRenderer
+from rlvr.rollout.temperature import EntropyTarget
 from rlvr.rollout.token_text import TokenText
 from rlvr.types import Problem
 
@@ -65,6 +66,7 @@ class Samplers:
     rollouts: RolloutPool
     rewards: RewardService
     """Judges without shaping, as evaluation wants it."""
+    steering: EntropyTarget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def asks(run: RunConfig, *, learner: bool) -> list[Ask]:
 
 async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluster) -> Samplers:
     """Engines and reward processes, up and tested."""
+    steering = temperature_control(run)
     examples = (*data.problems.all()[:EXAMPLES], *data.held_out[:EXAMPLES])
     async with asyncio.TaskGroup() as tasks:
         engines = [
@@ -157,8 +160,26 @@ async def start_samplers(run: RunConfig, model: str, data: Data, cluster: Cluste
         sampling=sampling(run),
         seed=run.seed,
         render=data.render,
+        temperature=steering,
     )
-    return Samplers(rollouts=pool, rewards=grading.result())
+    return Samplers(rollouts=pool, rewards=grading.result(), steering=steering)
+
+
+def temperature_control(run: RunConfig) -> EntropyTarget | None:
+    """What moves the sampling temperature, if anything does.
+
+    Raises:
+        ConfigError: it refuses its settings, or the temperature that the run starts with.
+    """
+    node = run.sampling.temperature_control
+    if node is None:
+        return None
+    control: EntropyTarget = built("sampling.temperature_control", node)
+    try:
+        control.apply(sampling(run))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return control
 
 
 def grading(run: RunConfig, model: str, samplers: Samplers, probe: Probe | None) -> Grading:

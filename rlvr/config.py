@@ -27,6 +27,8 @@ class SamplingConfig:
     """Longer prompts are left out and counted, never cut."""
     max_tokens: int = 1024
     """Completion tokens at most."""
+    temperature_control: Plugin | None = None
+    """Moves the temperature of training by what a step measures; null keeps it."""
 
 
 @dataclass(kw_only=True)

@@ -326,6 +326,7 @@ def _plugins(run: RunConfig) -> Iterator[str]:
         ("evaluation.problems", run.evaluation.problems),
         ("reward_kl", run.reward_kl),
         ("probe", run.probe),
+        ("sampling.temperature_control", run.sampling.temperature_control),
     ):
         if node is not None:
             nodes.append((key, node, ()))

@@ -61,6 +61,14 @@ class Weights(Protocol):
         ...
 
 
+class Steering(Protocol):
+    """Something that follows what a step measured, such as the sampling temperature."""
+
+    def observe(self, metrics: Mapping[str, float]) -> Metrics: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
 class Starved(RuntimeError):
     """Groups come back but none of them may train."""
 
@@ -101,6 +109,7 @@ class Loop:
     """Share of a step's verdicts that may be ``timeout`` or ``error``."""
     grading: Callable[[], Awaitable[Metrics]] | None = None
     """What grading did since this was last asked, such as how long verdicts took."""
+    steering: Steering | None = None
     batch_seconds: float = 3600.0
     """Longest wait for a batch to fill."""
     evaluate: Callable[[int], Awaitable[Metrics]] | None = None
@@ -306,6 +315,8 @@ class Loop:
         clock = time.monotonic()
         if credited.batch.samples:
             metrics |= await self.learner.step(credited.batch)
+        if self.steering is not None:
+            metrics |= self.steering.observe(metrics)
         metrics["timing_s/update_actor"] = time.monotonic() - clock
         self.step += 1
         self.version = WeightVersion(self.version + self.updates_per_step)
@@ -364,6 +375,7 @@ class Loop:
             "problems": self.problems.state_dict(),
             "filter": self.filter.state_dict(),
             "credit": self.credit.state_dict(),
+            "steering": self.steering and self.steering.state_dict(),
             "ready": list(self._ready),
             "starved": dict(self._starved),
             "in_flight": [*self._again, *(self._flying[i] for i in sorted(self._flying))],
@@ -377,6 +389,8 @@ class Loop:
         self.problems.load_state_dict(state["problems"])
         self.filter.load_state_dict(state["filter"])
         self.credit.load_state_dict(state["credit"])
+        if self.steering is not None and state["steering"]:
+            self.steering.load_state_dict(state["steering"])
         self._ready = deque(state["ready"])
         self._again = deque(state["in_flight"])
         self._starved = Counter(state["starved"])

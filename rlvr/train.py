@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = assembly.learner_settings(run, model, parts)
         built("filter", run.filter)
         assembly.shapings(run)
+        assembly.temperature_control(run)
         check_resources(run, model)
         checkpoints = Checkpoints(root=Path(run.run_dir, "checkpoints"), keep=run.checkpoint.keep)
         resumed = _to_resume(run, checkpoints, assembly.about(run, data))
@@ -223,6 +224,7 @@ class Session:
             max_starved_steps=run.max_starved_steps,
             max_failure_rate=run.reward_service.max_failure_rate,
             grading=grading.metrics,
+            steering=samplers.steering,
             batch_seconds=run.budgets.batch,
             evaluate=evaluate,
             save=save,

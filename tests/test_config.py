@@ -187,7 +187,7 @@ def test_loading_writes_nothing_and_stays_where_it_is(tmp_path: Path):
     ("word", "parts"),
     [
         ("stepz=3", ["stepz: there is no such setting", "did you mean steps?"]),
-        ("lr=1e-5", ["did you mean learner.optimizer.lr?"]),
+        ("lr=1e-5", ["did you mean learner.optimizer.lr or"]),
         ("learner.zero_stag=1", ["learner.zero_stag:", "did you mean learner.zero_stage?"]),
         ("rollout.max_token=5", ["did you mean sampling.max_tokens?"]),
         ("dtype=float32", ["did you mean learner.dtype or rollout.dtype?"]),

@@ -39,9 +39,11 @@ class Engine:
         self._settings = optimizer
         self._zero_stage = settings.zero_stage
         self._world_size = dist.get_world_size()
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        every = list(module.parameters())
+        self._parameters = [p for p in every if p.requires_grad]
+        self._has_frozen = len(self._parameters) < len(every)
         if torch_optimizer is None:
-            torch_optimizer = adamw(self._parameters, optimizer)
+            torch_optimizer = adamw(self._parameters, settings, optimizer)
         self._engine, *_ = load_deepspeed().initialize(
             model=module,
             model_parameters=self._parameters,
@@ -49,7 +51,7 @@ class Engine:
             config=deepspeed_config(
                 settings,
                 grad_clip=optimizer.grad_clip,
-                parameters=sum(p.numel() for p in module.parameters()),
+                parameters=sum(p.numel() for p in every),
             ),
             dist_init_required=False,
         )
@@ -79,7 +81,12 @@ class Engine:
 
     def save(self, directory: str) -> Mapping[str, Any]:
         """Write DeepSpeed's files; returns what ``load`` wants to be given beside them."""
-        self._engine.save_checkpoint(directory, tag=self._name, save_latest=False)
+        self._engine.save_checkpoint(
+            directory,
+            tag=self._name,
+            save_latest=False,
+            exclude_frozen_parameters=self._has_frozen,
+        )
         return {"updates": self.updates}
 
     def load(self, directory: str, state: Mapping[str, Any]) -> None:
@@ -89,7 +96,11 @@ class Engine:
             FileNotFoundError: DeepSpeed finds nothing of it.
         """
         found = Path(directory, self._name).is_dir() and self._engine.load_checkpoint(
-            directory, tag=self._name, load_lr_scheduler_states=False
+            directory,
+            tag=self._name,
+            load_lr_scheduler_states=False,
+            # What is frozen is in the model that the run starts from.
+            load_module_strict=not self._has_frozen,
         )
         if not found or found[0] is None:
             raise FileNotFoundError(f"{directory}: it holds no checkpoint of the {self._name}")
@@ -117,11 +128,15 @@ class Engine:
         return float(norm)
 
 
-def adamw(parameters: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+def adamw(
+    parameters: list[nn.Parameter], settings: LearnerSettings, optimizer: OptimizerSettings
+) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         parameters,
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
+        lr=optimizer.lr,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+        # In CPU memory the update is a pass over all states, or over each of them several times.
+        fused=settings.offload != "none",
     )

@@ -257,7 +257,7 @@ class LearnerWorker:
         return self._settings.zero_stage == 3
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return adamw(parameters, self._settings.optimizer)
+        return adamw(parameters, self._settings, self._settings.optimizer)
 
     def _stateful(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"actor": self._actor}

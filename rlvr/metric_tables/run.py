@@ -18,6 +18,12 @@ METRICS: dict[str, Metric] = {
     ),
     "prompt_length/mean": Metric(unit="tokens", over=TRAINED, formula="prompt tokens / rollouts"),
     "prompt_length/max": Metric(unit="tokens", over=TRAINED, formula="longest prompt"),
+    "rollout/temperature": Metric(
+        unit="1",
+        over="the next step's rollouts",
+        formula="sampling temperature, where entropy steers it",
+        watch="at a bound: the target entropy is out of its reach",
+    ),
     "loop/lag_mean": Metric(
         unit="updates",
         over=TOKENS,

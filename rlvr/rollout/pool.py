@@ -9,6 +9,7 @@ from typing import cast
 
 from rlvr.remote import Remote
 from rlvr.rollout.engine import Sampling
+from rlvr.rollout.temperature import EntropyTarget
 from rlvr.types import Problem, Rollout, RolloutGroup
 from rlvr.weights.base import WeightManifest, WeightProofError
 
@@ -23,14 +24,17 @@ class RolloutPool:
         sampling: Sampling,
         seed: int,
         render: Callable[[Problem], tuple[int, ...]],
+        temperature: EntropyTarget | None = None,
     ) -> None:
-        """``seed`` is the run's; ``render`` makes a problem's prompt ids."""
+        """``seed`` is the run's; ``render`` makes a problem's prompt ids; ``temperature`` moves
+        that of ``sampling``."""
         if not workers:
             raise ValueError("a pool without workers: rollout.workers must be at least 1")
         self._workers = tuple(workers)
         self._sampling = sampling
         self._seed = seed
         self._render = render
+        self._temperature = temperature
         self._in_flight = [0] * len(self._workers)
 
     def for_run(self, *, sampling: Sampling, seed: int) -> RolloutPool:
@@ -65,7 +69,7 @@ class RolloutPool:
                 await self._workers[index].call(
                     "generate",
                     prompt_ids,
-                    sampling=sampling or self._sampling,
+                    sampling=sampling or self._current(),
                     seeds=tuple(
                         sample_seed(self._seed, problem.id, epoch_key, sample)
                         for sample in range(n)
@@ -101,6 +105,12 @@ class RolloutPool:
             for name, value in load.items():
                 measured[name] = max(value, measured.get(name, value))
         return measured
+
+    def _current(self) -> Sampling:
+        """What rollouts are sampled with that nobody asked for otherwise."""
+        return (
+            self._sampling if self._temperature is None else self._temperature.apply(self._sampling)
+        )
 
     async def _load(self, worker: Remote, manifest: WeightManifest) -> dict[str, float]:
         try:

@@ -202,7 +202,8 @@ PRESETS = {
 
 
 def samples(preset: Preset, model: str) -> TrainBatch:
-    """Some 15 samples of 5 problems, of uneven lengths, drawn by ``model`` and scored by weights near it."""
+    """Some 15 samples of 5 problems, of uneven lengths, drawn by ``model`` and scored by weights
+    near it."""
     objective = preset.make()
     known = objective.needs | ({"proximal"} if preset.recomputed else frozenset())
     batch = _drawn(model, preset.credit)
