@@ -25,7 +25,6 @@ from rlvr.learner.losses.topr import TokenTopr, Topr
 from rlvr.learner.losses.vespo import Vespo
 from rlvr.learner.objective import Objective
 
-
 AT_THE_SAMPLER = (Topr, TokenTopr, Vespo, DppoTv, DppoKl, PrimeRl, Decoupled)
 """Losses with an importance weight of their own."""
 

@@ -21,6 +21,12 @@ def test_the_factor_is_the_full_penalty():
     assert list(shaping(EMPTY)) == []
 
 
+@pytest.mark.parametrize(("tokens", "penalty"), [(80, 0.0), (90, -0.5), (100, -1.0)])
+def test_a_buffer_below_one_is_a_share_of_the_limit(tokens, penalty):
+    shaping = SoftOverlong(max_tokens=100, buffer=0.2)
+    assert list(shaping(group([rollout(tokens)], [verdict(1)]))) == pytest.approx([1 + penalty])
+
+
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
