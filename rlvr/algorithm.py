@@ -37,6 +37,7 @@ class Algorithm:
     probe: Any | None
     has_critic: bool
     needs_reference: bool
+    mask_truncated: bool
     recomputes: bool
     """Whether ratios are against the learner's own log-probs before the step's first update."""
 
@@ -50,6 +51,7 @@ class Algorithm:
             estimator=self.estimator,
             scorer=scorer if self.scores else None,
             penalty=self.penalty,
+            mask_truncated=self.mask_truncated,
         )
 
 
@@ -72,6 +74,7 @@ def algorithm(run: RunConfig) -> Algorithm:
         probe=_optional("probe", run.probe),
         has_critic=learner.critic is not None,
         needs_reference="reference" in objective.needs or run.reward_kl is not None,
+        mask_truncated=run.mask_truncated,
         recomputes=learner.recompute_logprobs or "proximal" in objective.needs,
     )
     if refused := list(_refused(run, made)):

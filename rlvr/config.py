@@ -291,6 +291,9 @@ class RunConfig:
     filter: Plugin = MISSING
     advantage: Plugin = MISSING
     """From rewards to credit; over a problem's rollouts, the whole batch, tokens, or pairs."""
+    mask_truncated: bool = False
+    """Rollouts that were cut at ``sampling.max_tokens`` count in their group, but do not train:
+    DAPO's overlong filtering (arXiv:2503.14476). They stay in the loss's denominator."""
     reward_kl: Plugin | None = None
     """A KL penalty on the reward, before advantages are made of it; null has none."""
     probe: Plugin | None = None

@@ -19,6 +19,7 @@ from rlvr.advantages.base import (
     TokenAdvantage,
 )
 from rlvr.types import (
+    Finish,
     GradedGroup,
     Outcome,
     Rollout,
@@ -66,6 +67,8 @@ class Credit:
     """None where nothing needs scores; else it is asked before the step's first update."""
     penalty: Penalty | None = None
     """Taken off the reward, before advantages are made of it."""
+    mask_truncated: bool = False
+    """Rollouts that were cut for their length do not train."""
 
     def __post_init__(self) -> None:
         if self.penalty is not None and self.scorer is None:
@@ -84,7 +87,8 @@ class Credit:
         penalties: Sequence[Sequence[float]] | None = None
         if self.penalty is not None:
             penalties, metrics = _penalties(self.penalty, rollouts, scores)
-        samples = self._credited(groups_P, list(_samples(groups_P, scores)), penalties)
+        samples = list(_samples(groups_P, scores, mask_truncated=self.mask_truncated))
+        samples = self._credited(groups_P, samples, penalties)
         metrics |= _describe(samples)
         return Credited(TrainBatch(version=version, samples=tuple(samples)), metrics)
 
@@ -130,7 +134,10 @@ class Credit:
 
 
 def _samples(
-    groups_P: Sequence[GradedGroup], scores: Sequence[TokenScores | None]
+    groups_P: Sequence[GradedGroup],
+    scores: Sequence[TokenScores | None],
+    *,
+    mask_truncated: bool,
 ) -> Iterator[TrainSample]:
     """Without credit, group by group."""
     remaining = iter(scores)
@@ -141,6 +148,7 @@ def _samples(
                 advantage=0.0,
                 scores=next(remaining),
                 correct=verdict.outcome is Outcome.CORRECT,
+                trains=not (mask_truncated and rollout.finish is Finish.LENGTH),
                 problem=problem,
             )
 

@@ -234,6 +234,8 @@ class TrainSample:
     """Where the objective, the credit or the critic needs them."""
     correct: bool = False
     """Whether the verifier called it correct, whatever its credit."""
+    trains: bool = True
+    """Whether its tokens do; they count in the loss's denominator all the same."""
     problem: int = 0
     """Which of the batch's problems it answers. Samples come problem by problem."""
 

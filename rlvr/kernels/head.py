@@ -115,9 +115,9 @@ def fused_head_of_sequences(
     )
 
     def linear(rows: slice, logprobs_C: Tensor, entropy_C: Tensor) -> Share:
-        value = (along_logprob_T[rows] * logprobs_C).sum()
+        value = _dot(along_logprob_T[rows], logprobs_C)
         if along_entropy_T is not None:
-            value = value + (along_entropy_T[rows] * entropy_C).sum()
+            value = value + _dot(along_entropy_T[rows], entropy_C)
         return _Slope(value, {})
 
     output = fused_head(
@@ -345,6 +345,11 @@ def _share_and_slopes(
     if along_logprob_C is None:  # pyright: ignore[reportUnnecessaryComparison]
         along_logprob_C = torch.zeros_like(logprobs_C)
     return share, (along_logprob_C, along_entropy_C)
+
+
+def _dot(slopes_C: Tensor, values_C: Tensor) -> Tensor:
+    """Where a slope is 0 its value counts for nothing, even one that is no number."""
+    return torch.where(slopes_C != 0, slopes_C * values_C, 0.0).sum()
 
 
 def _active(slopes: tuple[Tensor, Tensor | None]) -> Tensor | None:

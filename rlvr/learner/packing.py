@@ -39,6 +39,7 @@ class Sequences:
     """Of each token of the sample; see ``aggregation``."""
     correct_weights_B: Floats
     """The same over the correct samples alone; 0 for the others."""
+    trains_B: Bools
     proximal_logprobs_T: Floats | None = None
     reference_logprobs_T: Floats | None = None
     values_T: Floats | None = None
@@ -130,6 +131,7 @@ def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
         advantages_T=_joined([_advantages(sample) for sample in samples], np.float32),
         weights_B=weighted.weights_B,
         correct_weights_B=weighted.correct_weights_B,
+        trains_B=np.array([sample.trains for sample in samples], np.bool_),
         proximal_logprobs_T=_of_all([s and s.logprobs_T for s in scores]),
         reference_logprobs_T=_of_all([s and s.reference_logprobs_T for s in scores]),
         values_T=_of_all([s and s.values_T for s in scores]),
@@ -208,7 +210,7 @@ def collate(sequences: Sequences, samples_B: Ints, *, layout: str) -> MicroBatch
         advantages_T=sequences.advantages_T[from_T],
         weights_T=np.repeat(sequences.weights_B[samples_B], completions_B),
         correct_weights_T=np.repeat(sequences.correct_weights_B[samples_B], completions_B),
-        mask_T=np.ones(len(from_T), np.bool_),
+        mask_T=np.repeat(sequences.trains_B[samples_B], completions_B),
         sequence_T=np.repeat(np.arange(len(samples_B)), completions_B),
         temperature_T=np.repeat(sequences.temperatures_B[samples_B], completions_B),
         lag_T=sequences.lag_T[from_T],

@@ -193,6 +193,7 @@ class LearnerWorker:
                 "world_size": self._world_size,
                 "zero_stage": self._settings.zero_stage,
                 "models": models,
+                "lora": self._settings.lora,
                 "objective": self._objective.state_dict(),
                 "random": random_state(),
             },
@@ -205,7 +206,7 @@ class LearnerWorker:
 
         Raises:
             ValueError: it was written by another number of ranks, at another ZeRO stage, or by a
-                learner without the same models.
+                learner without the same models or adapters.
             FileNotFoundError: this rank's part is missing.
         """
         # Written by ``save`` alone; it holds Python's own random state, which is no tensor.
@@ -224,6 +225,12 @@ class LearnerWorker:
                 f"{directory} holds the state of {', '.join(state['models'])}, and this learner "
                 f"has {', '.join(parts)}: resume with the saved learner.critic, learner.reference "
                 "and objective, or start from an export of it"
+            )
+        if state["lora"] != self._settings.lora:
+            raise ValueError(
+                f"{directory} was saved with learner.lora={state['lora']}, and this learner has "
+                f"{self._settings.lora}: other weights train; resume with the saved one, or start "
+                "from an export of it"
             )
         for name, part in parts.items():
             part.load(directory, state["models"][name])

@@ -42,6 +42,8 @@ from rlvr.types import Finish, Rollout, TokenScores, TrainBatch, TrainSample
 VERSION = 5
 """Of the weights that the batch starts from."""
 MAX_TOKENS = 16
+TEMPERATURES = (1.0, 0.7, 1.0, 1.3, 1.0)
+"""Of each problem's rollouts."""
 ENTROPY = {"actor/entropy": 2.0}
 """What a term is told of the update before."""
 
@@ -225,10 +227,10 @@ def _drawn(model: str, credit: str) -> TrainBatch:
     random = np.random.default_rng(3)
     policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     made: list[TrainSample] = []
-    for problem in range(5):
+    for problem, temperature in enumerate(TEMPERATURES):
         prompt = tuple(int(i) for i in random.integers(3, 64, random.integers(1, 9)))
         count = 2 + 2 * (problem % 2) if credit == "pairs" else 3
-        rollouts = [_rollout(policy, prompt, random) for _ in range(count)]
+        rollouts = [_rollout(policy, prompt, temperature, random) for _ in range(count)]
         right = [index % 2 == 0 for index in range(len(rollouts))]
         for index, (rollout, near) in enumerate(rollouts):
             sample = TrainSample(
@@ -255,14 +257,15 @@ def _advantage(credit: str, right: list[bool], index: int, random: np.random.Gen
 
 @torch.no_grad()
 def _rollout(
-    policy: Any, prompt: tuple[int, ...], random: np.random.Generator
+    policy: Any, prompt: tuple[int, ...], temperature: float, random: np.random.Generator
 ) -> tuple[Rollout, TokenScores]:
     """What the policy draws, sampled by weights near it, of some age, that may have changed once
     on the way; and what two other policies near it say."""
     ids = list(prompt)
     own: list[float] = []
     for _ in range(int(random.integers(1, 14))):
-        p_V = policy(input_ids=torch.tensor([ids])).logits[0, -1].double().softmax(-1).numpy()
+        logits_V = policy(input_ids=torch.tensor([ids])).logits[0, -1].double() / temperature
+        p_V = logits_V.softmax(-1).numpy()
         ids.append(int(random.choice(len(p_V), p=p_V / p_V.sum())))
         own.append(float(np.log(p_V[ids[-1]])))
     tokens = len(own)
@@ -280,5 +283,6 @@ def _rollout(
         versions_T=tuple(versions),
         text="",
         finish=Finish.STOP,
+        temperature=temperature,
     )
     return rollout, TokenScores(logprobs_T=near(0.15), reference_logprobs_T=near(0.3))

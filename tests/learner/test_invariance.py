@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -160,7 +160,8 @@ def plain_inputs(policy, batch: TrainBatch, aggregation: str) -> LossInputs:
     logprobs, entropies = [], []
     for sample, tokens in zip(there, lengths, strict=True):
         ids = torch.tensor([sample.rollout.prompt_ids + sample.rollout.completion_ids_T])
-        log_p = policy(input_ids=ids).logits[0, -tokens - 1 : -1].log_softmax(-1)
+        logits = policy(input_ids=ids).logits[0, -tokens - 1 : -1]
+        log_p = (logits / float32(sample.rollout.temperature)).log_softmax(-1)
         logprobs.append(log_p.gather(1, ids[0, -tokens:, None])[:, 0])
         entropies.append(-(log_p.exp() * log_p).sum(-1))
     advantages = [
@@ -315,3 +316,55 @@ def test_the_samples_take_every_branch_of_the_objectives(tied):
                 taken[metric] = taken.get(metric, False) or 0 < share < 1
     assert len(taken) > 15
     assert [metric for metric, is_taken in taken.items() if not is_taken] == []
+
+
+def with_masked_tokens(inputs: LossInputs) -> LossInputs:
+    """Each third token a second time, masked, where nothing is known."""
+    times_T = torch.ones_like(inputs.sequence_T)
+    times_T[::3] = 2
+    is_copy_T = torch.cat([torch.arange(int(n)) for n in times_T]) > 0
+
+    def spread(values_T):
+        values_T = values_T.detach().repeat_interleave(times_T)
+        if values_T.is_floating_point():
+            values_T[is_copy_T] = torch.nan
+        return values_T
+
+    names = [f.name for f in fields(inputs) if getattr(inputs, f.name) is not None]
+    spread_T = {name: spread(getattr(inputs, name)) for name in names}
+    return LossInputs(**spread_T | {"mask_T": ~is_copy_T})
+
+
+def slopes(preset: Preset, inputs: LossInputs):
+    """Loss, its slopes along log-probs and entropies, and metrics."""
+    logprobs_T, entropy_T = (
+        values_T.detach().requires_grad_() for values_T in (inputs.logprobs_T, inputs.entropy_T)
+    )
+    output = preset.make()(replace(inputs, logprobs_T=logprobs_T, entropy_T=entropy_T))
+    along = torch.autograd.grad(
+        output.loss, (logprobs_T, entropy_T), allow_unused=True, materialize_grads=True
+    )
+    metrics = {
+        name: (mean.total.item(), mean.count.item()) for name, mean in output.metrics.items()
+    }
+    return output.loss.item(), along, metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_nothing_comes_out_of_masked_tokens(tied, name):
+    preset = PRESETS[name]
+    policy = AutoModelForCausalLM.from_pretrained(tied, dtype=torch.float32).double()
+    plain = plain_inputs(policy, samples(preset, tied), preset.aggregation)
+    padded = with_masked_tokens(plain)
+    assert (~padded.mask_T).sum() > 20
+    loss, along, metrics = slopes(preset, plain)
+    padded_loss, padded_along, padded_metrics = slopes(preset, padded)
+    assert padded_loss == pytest.approx(loss, rel=1e-12)
+    assert any(slope_T.any() for slope_T in along)
+    for slope_T, padded_T in zip(along, padded_along, strict=True):
+        torch.testing.assert_close(padded_T[padded.mask_T], slope_T, rtol=1e-12, atol=1e-15)
+        assert not padded_T[~padded.mask_T].any()
+    assert padded_metrics.keys() == metrics.keys()
+    for metric, pair in metrics.items():
+        assert padded_metrics[metric] == pytest.approx(pair, rel=1e-6), metric

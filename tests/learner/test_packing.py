@@ -97,6 +97,14 @@ def test_scores_and_credit_of_single_tokens_travel_with_their_tokens():
     assert microbatch.values_T is None
 
 
+def test_the_tokens_of_a_sample_that_does_not_train_are_masked_and_keep_their_weights():
+    samples = [replace(SAMPLES[0], trains=False), *SAMPLES[1:]]
+    sequences = flatten(replace(WEIGHTED, samples=samples), version=1)
+    microbatch = collate(sequences, np.array([0, 1]), layout="padded")
+    assert microbatch.mask_T.tolist() == [False] * 3 + [True]
+    np.testing.assert_array_equal(microbatch.weights_T, WEIGHTS[[0, 0, 0, 1]])
+
+
 def test_padded_rows_by_hand():
     sequences = flatten(WEIGHTED, version=1)
     microbatch = collate(sequences, np.array([2, 0, 1]), layout="padded")

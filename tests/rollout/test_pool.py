@@ -54,6 +54,16 @@ def test_all_rollouts_of_a_problem_come_from_one_engine_in_the_order_of_their_se
     assert not engines[1].calls
 
 
+def test_another_run_on_the_same_engines_has_its_own_seeds_and_sampling():
+    engine = ScriptedEngine(answer)
+    other = pool(engine).for_run(sampling=Sampling(max_tokens=5, temperature=0.6), seed=3)
+    group = asyncio.run(other.generate(problem("p/7"), n=2, epoch_key="0"))
+    ((prompt_ids, seeds),) = engine.calls
+    assert prompt_ids == (1, 3)
+    assert seeds == tuple(sample_seed(3, "p/7", "0", sample) for sample in range(2))
+    assert {rollout.temperature for rollout in group.rollouts_G} == {0.6}
+
+
 def test_a_problem_goes_to_the_engine_with_the_fewest_rollouts_in_flight():
     slow, fast = ScriptedEngine(answer, seconds=0.05), ScriptedEngine(answer)
 
