@@ -43,7 +43,7 @@ RECIPES = (
 )
 FITTED: Mapping[str, tuple[str, ...]] = {
     "vc_ppo": ("learner.critic.only_steps=20",),
-    "vapo": ("learner.critic.only_steps=80",),
+    "vapo": ("learner.critic.only_steps=20",),
     "one_shot": ("problems.levels=[3]", "problems.size=1"),
 }
 """Counts that belong to the length of a run or to its data, and not to the method."""

@@ -297,9 +297,10 @@ class LearnerWorker:
         lr = self._actor.lr
         norm = self._actor.step()
         measured = {name: total / count for name, (total, count) in tally.means.items() if count}
-        self._objective.observe(measured)
-        if norm is not None and self._reference is not None:
-            self._reference.follow(self._policy, self._actor.updates)
+        if norm is not None:
+            self._objective.observe(measured)
+            if self._reference is not None:
+                self._reference.follow(self._policy, self._actor.updates)
         numbers = {"actor/pg_loss": tally.sums["actor/pg_loss"]}
         if work.on_policy:
             numbers |= diagnostics.derived(measured)
