@@ -244,6 +244,7 @@ def _drawn(model: str, credit: str) -> TrainBatch:
     if credit == "any":
         tokens = len(made[4].rollout.completion_ids_T)
         made[4] = replace(made[4], token_advantages_T=tuple(map(float, random.normal(size=tokens))))
+    made[7] = replace(made[7], trains=False)
     return TrainBatch(samples=tuple(made), version=VERSION)
 
 

@@ -174,7 +174,7 @@ def plain_inputs(policy, batch: TrainBatch, aggregation: str) -> LossInputs:
         sampled_logprobs_T=joined(s.rollout.logprobs_T for s in there),
         advantages_T=joined(advantages),
         weights_T=weights(list(range(len(there))), lengths, aggregation),
-        mask_T=torch.ones(sum(lengths), dtype=torch.bool),
+        mask_T=torch.tensor([s.trains for s in there]).repeat_interleave(torch.tensor(lengths)),
         sequence_T=torch.arange(len(there)).repeat_interleave(torch.tensor(lengths)),
         proximal_logprobs_T=joined(s.scores and s.scores.logprobs_T for s in there),
         reference_logprobs_T=joined(s.scores and s.scores.reference_logprobs_T for s in there),
@@ -186,7 +186,7 @@ def plain_inputs(policy, batch: TrainBatch, aggregation: str) -> LossInputs:
 
 
 def mismatch(inputs: LossInputs) -> dict[str, Mean]:
-    fresh_T = inputs.lag_T == 0
+    fresh_T = inputs.mask_T & (inputs.lag_T == 0)
     apart_T = (inputs.logprobs_T.detach() - inputs.sampled_logprobs_T)[fresh_T]
     count = fresh_T.sum()
     k3_T = torch.expm1(apart_T) - apart_T
@@ -323,16 +323,17 @@ def with_masked_tokens(inputs: LossInputs) -> LossInputs:
     times_T = torch.ones_like(inputs.sequence_T)
     times_T[::3] = 2
     is_copy_T = torch.cat([torch.arange(int(n)) for n in times_T]) > 0
+    is_unknown_T = is_copy_T | ~inputs.mask_T.repeat_interleave(times_T)
 
     def spread(values_T):
         values_T = values_T.detach().repeat_interleave(times_T)
         if values_T.is_floating_point():
-            values_T[is_copy_T] = torch.nan
+            values_T[is_unknown_T] = torch.nan
         return values_T
 
     names = [f.name for f in fields(inputs) if getattr(inputs, f.name) is not None]
     spread_T = {name: spread(getattr(inputs, name)) for name in names}
-    return LossInputs(**spread_T | {"mask_T": ~is_copy_T})
+    return LossInputs(**spread_T | {"mask_T": spread_T["mask_T"] & ~is_copy_T})
 
 
 def slopes(preset: Preset, inputs: LossInputs):
@@ -363,7 +364,10 @@ def test_nothing_comes_out_of_masked_tokens(tied, name):
     assert padded_loss == pytest.approx(loss, rel=1e-12)
     assert any(slope_T.any() for slope_T in along)
     for slope_T, padded_T in zip(along, padded_along, strict=True):
-        torch.testing.assert_close(padded_T[padded.mask_T], slope_T, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(
+            padded_T[padded.mask_T], slope_T[plain.mask_T], rtol=1e-12, atol=1e-15
+        )
+        assert not slope_T[~plain.mask_T].any()
         assert not padded_T[~padded.mask_T].any()
     assert padded_metrics.keys() == metrics.keys()
     for metric, pair in metrics.items():
