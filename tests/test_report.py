@@ -32,7 +32,7 @@ def test_the_plan_shows_each_part_of_the_algorithm_with_the_defaults_that_a_reci
 
 def test_the_plan_shows_the_models_beside_the_policy_and_how_they_follow_it():
     critic = knobs("recipe=vapo")["critic"]
-    assert critic.startswith("Qwen/Qwen2.5-Math-1.5B (value_clip=0.2, only_steps=800, lr=2e-06")
+    assert critic.startswith("Qwen/Qwen2.5-Math-1.5B (value_clip=0.2, only_steps=200, lr=2e-06")
     assert knobs("recipe=rloo")["reference"] == "Qwen/Qwen2.5-Math-1.5B (fixed)"
     assert knobs("recipe=rloo", "learner.reference.ema_decay=0.99")["reference"].endswith(
         "(ema_decay=0.99)"

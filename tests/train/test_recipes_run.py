@@ -27,7 +27,7 @@ SMALL = (
     "sampling.max_tokens=32",
     "reward_service.processes=1",
 )
-PRETRAINED = {"vc_ppo": 4, "vapo": 16}
+PRETRAINED = {"vc_ppo": 4, "vapo": 4}
 """Updates that train the critic alone: here those of the first step."""
 FITTED = {name: (f"learner.critic.only_steps={count}",) for name, count in PRETRAINED.items()} | {
     "one_shot": ("problems.size=1",)
