@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from rlvr import graders
 from rlvr.algorithm import Algorithm
@@ -197,8 +197,9 @@ def grading(run: RunConfig, model: str, samplers: Samplers, probe: Probe | None)
             judge=samplers.rewards,
             rollouts=samplers.rollouts,
             token_text=TokenText(model),
-            sampling=sampling(run),
+            max_tokens=run.sampling.max_tokens,
             probe=probe,
+            concurrency=run.rollout.concurrency,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -320,7 +321,8 @@ def _reference(run: RunConfig, model: str) -> ReferenceSettings:
 def _lora(lora: LoraConfig | None) -> LoraSettings | None:
     if lora is None:
         return None
-    targets = tuple(lora.targets)
+    listed = isinstance(lora.targets, list)
+    targets = tuple(cast(list[Any], lora.targets)) if listed else lora.targets
     return LoraSettings(
         rank=lora.rank,
         alpha=lora.alpha,
@@ -344,7 +346,8 @@ async def _start_engine(run: RunConfig, model: str, cluster: Cluster, name: str)
             "engine": rollout.engine,
         },
         env=rollout_environment(cpus=rollout.cpus, gpus=rollout.gpus),
-        concurrency=1024,
+        # Rollouts, probes, an evaluation's two calls a problem; new weights must not queue behind.
+        concurrency=4 * rollout.concurrency + 8,
     )
     await worker.call("start", phase="start")
     return worker

@@ -40,7 +40,8 @@ class RolloutConfig:
     gpus: float = 0
     """GPUs per engine."""
     concurrency: int = 64
-    """Problems in flight over all engines; beyond what ``max_lag`` allows there are never more."""
+    """Problems in flight over all engines; beyond what ``max_lag`` allows there are never more.
+    A ``probe`` has as many prefixes in flight beside them."""
     dtype: str = "bfloat16"
     engine: dict[str, Any] = field(default_factory=dict[str, Any])
     """Further vLLM engine arguments, by vLLM's own names, such as ``gpu_memory_utilization``."""
@@ -87,14 +88,20 @@ class ReferenceConfig:
 
 @dataclass(kw_only=True)
 class LoraConfig:
-    """Low-rank adapters on frozen weights."""
+    """Low-rank adapters on frozen weights.
+
+    The engines get them merged into the weights. In bfloat16 rounding hides what adapters change by
+    less than half a step of a weight, so small updates reach the sampler late (``mismatch/...``
+    shows how far it is behind): ratios then have to be against the learner's own log-probs, see
+    ``recompute_logprobs``. Larger learning rates, or float32 in learner and engines, help.
+    """
 
     rank: int = 16
     alpha: float = 32.0
     """The adapters' product counts alpha / rank."""
-    targets: list[str] = field(default_factory=lambda: ["all-linear"])
-    """Names of layers, as their last part, such as ``q_proj``; ``all-linear`` is all but the
-    head."""
+    targets: Any = "all-linear"
+    """All linear layers but the head; or a list of their names' last parts, such as ``[q_proj]``;
+    or a regular expression for whole names, such as ``.*layers\\.1[0-9]\\..*_proj``."""
 
 
 @dataclass(kw_only=True)
@@ -121,8 +128,9 @@ class LearnerConfig:
     """Largest mean absolute difference (nats) between the engines' and the learner's log-probs in
     the first on-policy update; bf16 on a GPU needs about 0.05; null only logs it."""
     aggregation: str = "token-mean"
-    """``token-mean``, ``seq-mean-token-mean``, ``seq-mean-token-sum`` or
-    ``seq-mean-token-sum-norm`` (divided by ``sampling.max_tokens``)."""
+    """``token-mean``, ``seq-mean-token-mean``, ``seq-mean-token-sum``,
+    ``seq-mean-token-sum-norm`` (divided by ``sampling.max_tokens``), or ``token-sum`` (divided by
+    nothing: the loss grows with the batch)."""
     loss: Plugin = MISSING
     terms: list[Plugin] = field(default_factory=list[Plugin])
     """Added to the loss, such as a KL penalty or an entropy bonus; each has its coefficient."""
@@ -130,7 +138,7 @@ class LearnerConfig:
     """Weights and masks on tokens for having been sampled by another policy; they multiply."""
     recompute_logprobs: bool = False
     """Ratios are against the learner's own log-probs before the step's first update, in place of
-    the engines'; costs a forward pass."""
+    the engines'; costs a forward pass, and is refused where the loss would not look at them."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     critic: CriticConfig | None = None
     reference: ReferenceConfig | None = None
@@ -297,7 +305,8 @@ class RunConfig:
     reward_kl: Plugin | None = None
     """A KL penalty on the reward, before advantages are made of it; null has none."""
     probe: Plugin | None = None
-    """Success rates from the beginnings of rollouts, for estimators that need them."""
+    """Success rates from the beginnings of rollouts, for estimators that need them. They are of the
+    reward as it is, so it goes with neither ``shaping`` nor ``reward_kl``."""
     sinks: list[Plugin] = field(default_factory=list[Plugin])
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -29,6 +29,7 @@ ONE_OF: dict[str, tuple[object, ...]] = {
         "seq-mean-token-mean",
         "seq-mean-token-sum",
         "seq-mean-token-sum-norm",
+        "token-sum",
     ),
     "rollout.dtype": ("bfloat16", "float16", "float32"),
     "gold_check.policy": ("drop", "refuse", "off"),
@@ -39,6 +40,7 @@ AT_LEAST: dict[str, float] = {
     "seed": 0,
     "steps": 1,
     "problems_per_step": 1,
+    "rollouts_per_problem": 1,
     "updates_per_step": 1,
     "max_lag": 0,
     "min_graded": 1,
@@ -218,23 +220,18 @@ def _batch(run: RunConfig) -> Iterator[str]:
         run.updates_per_step,
         run.rollouts_per_problem,
     )
-    if rollouts < 2:
-        yield (
-            f"rollouts_per_problem={rollouts}: an advantage compares rollouts of one problem; "
-            "use at least 2"
-        )
     if updates >= 1 and problems >= 1 and problems % updates:
         lower, upper = problems // updates * updates, (problems // updates + 1) * updates
         yield (
             f"problems_per_step={problems}: {updates} updates_per_step can't share it equally; "
             f"use {f'{lower} or ' if lower else ''}{upper}"
         )
-    elif updates >= 1 and problems // updates * max(rollouts, 2) < run.learner.workers:
+    elif updates >= 1 and problems // updates * max(rollouts, 1) < run.learner.workers:
         yield (
             f"learner.workers={run.learner.workers}: an update has only "
             f"{problems // updates * rollouts} samples, so ranks would stand idle; use fewer"
         )
-    if run.min_graded > rollouts >= 2:
+    if run.min_graded > rollouts >= 1:
         yield (
             f"min_graded={run.min_graded}: a problem has only {rollouts} rollouts_per_problem, so "
             f"no group could train; use at most {rollouts}"

@@ -5,10 +5,14 @@ Which of these a step takes follows from its parts: most estimators need the rew
 
 from __future__ import annotations
 
+import asyncio
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
+
+import numpy as np
 
 from rlvr.advantages.base import (
     Advantage,
@@ -17,7 +21,9 @@ from rlvr.advantages.base import (
     PairSelection,
     Stateful,
     TokenAdvantage,
+    TokenCredit,
 )
+from rlvr.ragged import cut, joined, sums
 from rlvr.types import (
     Finish,
     GradedGroup,
@@ -31,6 +37,8 @@ from rlvr.types import (
 
 Estimator = Advantage | BatchAdvantage | TokenAdvantage | PairSelection
 Metrics = dict[str, float]
+Pair = tuple[int, int]
+"""The better sample and the worse one."""
 
 
 class Scorer(Protocol):
@@ -75,62 +83,99 @@ class Credit:
             raise ValueError("a penalty on the reward needs scores, and scorer=None: give both")
 
     async def __call__(self, groups_P: Sequence[GradedGroup], version: WeightVersion) -> Credited:
-        """
+        """Other tasks go on meanwhile: the arithmetic has a thread of its own.
+
         Raises:
             ValueError: the estimator's credit does not fit the groups.
         """
         rollouts = [rollout for group in groups_P for rollout in group.rollouts_G]
-        scores: Sequence[TokenScores | None] = [None] * len(rollouts)
-        if self.scorer is not None:
-            scores = await self.scorer.score(rollouts, version)
-        metrics: Metrics = {}
-        penalties: Sequence[Sequence[float]] | None = None
-        if self.penalty is not None:
-            penalties, metrics = _penalties(self.penalty, rollouts, scores)
-        samples = list(_samples(groups_P, scores, mask_truncated=self.mask_truncated))
-        samples = self._credited(groups_P, samples, penalties)
-        metrics |= _describe(samples)
-        return Credited(TrainBatch(version=version, samples=tuple(samples)), metrics)
+        asked: Sequence[int] = range(len(rollouts))
+        pairs: list[Pair] | None = None
+        if isinstance(self.estimator, PairSelection) and self.penalty is None:
+            # Most rollouts are in no pair, and scores are a forward pass of each model.
+            pairs = list(_pairs(groups_P, self.estimator))
+            asked = sorted({*chain.from_iterable(pairs)})
+        scores: list[TokenScores | None] = [None] * len(rollouts)
+        if self.scorer is not None and asked:
+            answers = await self.scorer.score([rollouts[index] for index in asked], version)
+            for index, answer in zip(asked, answers, strict=True):
+                scores[index] = answer
+        return await asyncio.to_thread(self._credited, groups_P, scores, pairs, version)
 
     def _credited(
         self,
         groups_P: Sequence[GradedGroup],
-        samples: list[TrainSample],
+        scores: Sequence[TokenScores | None],
+        pairs: list[Pair] | None,
+        version: WeightVersion,
+    ) -> Credited:
+        metrics: Metrics = {}
+        penalties: Sequence[Sequence[float]] | None = None
+        if self.penalty is not None:
+            rollouts = [rollout for group in groups_P for rollout in group.rollouts_G]
+            penalties, metrics = _penalties(self.penalty, rollouts, scores)
+        samples = list(_samples(groups_P, scores, mask_truncated=self.mask_truncated))
+        samples = tuple(self._trained(groups_P, samples, penalties, pairs))
+        return Credited(TrainBatch(version=version, samples=samples), metrics | _describe(samples))
+
+    def _trained(
+        self,
+        groups_P: Sequence[GradedGroup],
+        samples: Sequence[TrainSample],
         penalties: Sequence[Sequence[float]] | None,
-    ) -> list[TrainSample]:
+        pairs: list[Pair] | None,
+    ) -> Iterator[TrainSample]:
+        """The samples with their credit; of an estimator that picks pairs, those it picked.
+
+        A generator also because a StopIteration that an estimator lets out would be lost between
+        threads, and the step wait for ever: from here it comes out as a RuntimeError.
+        """
         estimator = self.estimator
         if isinstance(estimator, TokenAdvantage):
-            credits = estimator.over_tokens(list(_episodes(groups_P, samples, penalties)))
-            return [
-                replace(
-                    sample,
-                    advantage=sum(credit.advantages_T) / len(credit.advantages_T),
-                    token_advantages_T=credit.advantages_T,
-                    returns_T=credit.returns_T,
-                )
-                for sample, credit in zip(samples, credits, strict=True)
-            ]
+            credits = estimator.over_tokens(_episodes(groups_P, samples, penalties))
+            yield from _told_apart(samples, credits)
+            return
         if penalties is not None:
             groups_P = list(_penalised(groups_P, penalties))
         if isinstance(estimator, PairSelection):
-            return list(_paired(groups_P, samples, estimator))
+            for better, worse in pairs if pairs is not None else _pairs(groups_P, estimator):
+                yield replace(samples[better], advantage=1.0)
+                yield replace(samples[worse], advantage=-1.0)
+            return
         if isinstance(estimator, BatchAdvantage):
             credit_PG = estimator.over_batch(groups_P)
         else:
             credit_PG = [estimator(group) for group in groups_P]
-        return [
-            replace(sample, advantage=credit)
-            for sample, credit in zip(samples, chain.from_iterable(credit_PG), strict=True)
-        ]
+        for sample, credit in zip(samples, chain.from_iterable(credit_PG), strict=True):
+            yield replace(sample, advantage=credit)
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"estimator": self.estimator, "penalty": self.penalty}
-        return {n: part.state_dict() for n, part in parts.items() if isinstance(part, Stateful)}
+        return {name: part.state_dict() for name, part in self._stateful().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in (("estimator", self.estimator), ("penalty", self.penalty)):
-            if name in state and isinstance(part, Stateful):
-                part.load_state_dict(state[name])
+        """
+        Raises:
+            ValueError: it is the state of other parts.
+        """
+        parts = self._stateful()
+        if state.keys() != parts.keys():
+            raise ValueError(
+                f"the checkpoint remembers {', '.join(state) or 'nothing'}, and this run has "
+                f"{', '.join(parts) or 'nothing'} to go on: a part would start over or take "
+                "another's numbers; resume with the saved advantage and reward_kl, or start anew "
+                "with checkpoint.resume=never"
+            )
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
+    def _stateful(self) -> dict[str, Stateful]:
+        """By their place and class."""
+        parts = {"advantage": self.estimator, "reward_kl": self.penalty}
+        return {
+            f"{place}:{type(part).__name__}": part
+            for place, part in parts.items()
+            if isinstance(part, Stateful)
+        }
 
 
 def _samples(
@@ -169,9 +214,10 @@ def _penalties(
         penalties.append(penalty.penalties(policy_T, scored.reference_logprobs_T))
     metrics = {"actor/reward_kl_penalty_coeff": coef}
     if coef:
-        means = [sum(penalties_T) / len(penalties_T) / coef for penalties_T in penalties]
-        metrics["actor/reward_kl_penalty"] = sum(means) / len(means)
-        penalty.observe(metrics["actor/reward_kl_penalty"], len(means))
+        numbers_N, lengths_B = joined(penalties)
+        means_B = sums(numbers_N, lengths_B) / lengths_B / coef
+        metrics["actor/reward_kl_penalty"] = float(means_B.mean())
+        penalty.observe(metrics["actor/reward_kl_penalty"], len(penalties))
     return penalties, metrics
 
 
@@ -179,12 +225,13 @@ def _penalised(
     groups_P: Sequence[GradedGroup], penalties: Sequence[Sequence[float]]
 ) -> Iterator[GradedGroup]:
     """The groups with the sum of its tokens' penalties taken off each reward."""
-    remaining = iter(penalties)
+    numbers_N, lengths_B = joined(penalties)
+    remaining = iter(sums(numbers_N, lengths_B).tolist())
     for group in groups_P:
         yield replace(
             group,
             verdicts_G=tuple(
-                replace(verdict, reward=reward - sum(next(remaining)))
+                replace(verdict, reward=reward - next(remaining))
                 for reward, verdict in zip(group.rewards_G, group.verdicts_G, strict=True)
             ),
         )
@@ -194,54 +241,71 @@ def _episodes(
     groups_P: Sequence[GradedGroup],
     samples: Sequence[TrainSample],
     penalties: Sequence[Sequence[float]] | None,
-) -> Iterator[Episode]:
-    rewards = chain.from_iterable(group.rewards_G for group in groups_P)
+) -> list[Episode]:
+    rewards = list(chain.from_iterable(group.rewards_G for group in groups_P))
     prefixes = chain.from_iterable(
         group.prefix_values_G or [()] * len(group.rollouts_G) for group in groups_P
     )
-    for index, (sample, reward, prefix_values) in enumerate(
-        zip(samples, rewards, prefixes, strict=True)
-    ):
-        rewards_T = [0.0] * len(sample.rollout.completion_ids_T)
-        if penalties is not None:
-            rewards_T = [-penalty for penalty in penalties[index]]
-        rewards_T[-1] += reward
-        yield Episode(
+    lengths_B = np.array([len(s.rollout.completion_ids_T) for s in samples], np.int64)
+    rewards_N = np.zeros(lengths_B.sum()) if penalties is None else -joined(penalties)[0]
+    rewards_N[np.cumsum(lengths_B) - 1] += rewards
+    return [
+        Episode(
             rewards_T=rewards_T,
             values_T=sample.scores and sample.scores.values_T,
             problem=sample.problem,
             prefix_values=prefix_values,
         )
+        for sample, rewards_T, prefix_values in zip(
+            samples, cut(rewards_N, lengths_B), prefixes, strict=True
+        )
+    ]
 
 
-def _paired(
-    groups_P: Sequence[GradedGroup], samples: Sequence[TrainSample], selection: PairSelection
+def _told_apart(
+    samples: Sequence[TrainSample], credits: Sequence[TokenCredit]
 ) -> Iterator[TrainSample]:
-    """The better rollout of each pair, then the worse one."""
+    """With credit of each token, and its mean."""
+    advantages_N, given_B = joined([credit.advantages_T for credit in credits])
+    means = sums(advantages_N, given_B) / given_B
+    rows = zip(samples, credits, cut(advantages_N, given_B), means.tolist(), strict=True)
+    for sample, credit, advantages_T, mean in rows:
+        tokens = len(sample.rollout.completion_ids_T)
+        if len(advantages_T) != tokens:
+            raise ValueError(
+                f"credit for {len(advantages_T)} tokens of a completion of {tokens}: the estimator "
+                "has to give each token one number"
+            )
+        yield replace(
+            sample,
+            advantage=mean,
+            token_advantages_T=advantages_T,
+            returns_T=None if credit.returns_T is None else array("d", credit.returns_T),
+        )
+
+
+def _pairs(groups_P: Sequence[GradedGroup], selection: PairSelection) -> Iterator[Pair]:
+    """Of samples, as they lie in the batch."""
     first = 0
     for group in groups_P:
         for better, worse in selection.pairs(group):
-            yield replace(samples[first + better], advantage=1.0)
-            yield replace(samples[first + worse], advantage=-1.0)
+            yield first + better, first + worse
         first += len(group.rollouts_G)
 
 
 def _describe(samples: Sequence[TrainSample]) -> Metrics:
     """Advantages over tokens, under verl's names."""
-    total, tokens, largest, smallest = 0.0, 0, float("-inf"), float("inf")
-    for sample in samples:
-        length = len(sample.rollout.completion_ids_T)
-        advantages_T = sample.token_advantages_T
-        if advantages_T is None:
-            advantages_T = [sample.advantage]
-        total += sum(advantages_T) * length / len(advantages_T)
-        tokens += length
-        largest = max(largest, *advantages_T)
-        smallest = min(smallest, *advantages_T)
     if not samples:
         return {}
+    rows = [
+        [sample.advantage] if sample.token_advantages_T is None else sample.token_advantages_T
+        for sample in samples
+    ]
+    advantages_N, given_B = joined(rows)
+    lengths_B = np.array([len(s.rollout.completion_ids_T) for s in samples])
+    totals_B = sums(advantages_N, given_B) * lengths_B / given_B
     return {
-        "critic/advantages/mean": total / tokens,
-        "critic/advantages/max": largest,
-        "critic/advantages/min": smallest,
+        "critic/advantages/mean": float(totals_B.sum() / lengths_B.sum()),
+        "critic/advantages/max": float(advantages_N.max()),
+        "critic/advantages/min": float(advantages_N.min()),
     }

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from rlvr import plugin_files
+
 
 class PluginError(ValueError):
     """A plug-in that can't be imported, or that doesn't take the arguments it is given."""
@@ -176,17 +178,10 @@ def _import_file(path: Path, target: str) -> ModuleType:
     if not path.is_file():
         near = nearest(path.name, [p.name for p in path.absolute().parent.glob("*.py")])
         raise PluginError(f"{target}: there is no file {path.absolute()}{near}")
-    name = f"rlvr_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Dataclasses look their own module up while it is being imported.
     try:
-        spec.loader.exec_module(module)
+        return plugin_files.load(path)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
         raise PluginError(_import_failed(target, error)) from error
-    return module
 
 
 def _import_failed(target: str, error: Exception | SystemExit) -> str:

@@ -21,7 +21,6 @@ from rlvr.rollout.cuts import (
     prefixes,
     tokens_before,
 )
-from rlvr.rollout.engine import Sampling
 from rlvr.types import GradedGroup, PrefixValues, Problem, Rollout, RolloutGroup
 
 TIME_IS_UP = (
@@ -40,9 +39,11 @@ class Rollouts(Protocol):
         *,
         n: int,
         epoch_key: str,
-        sampling: Sampling,
+        max_tokens: int,
         prefix_ids: Sequence[int],
-    ) -> RolloutGroup: ...
+    ) -> RolloutGroup:
+        """Drawn as rollouts are at the time, but for the limit."""
+        ...
 
 
 class Grader(Protocol):
@@ -166,29 +167,38 @@ class ProbedGrader:
     bare prompt that could not be probed.
 
     Raises:
-        ValueError: nothing could be probed, as what is written behind a prefix takes all tokens.
+        ValueError: nothing could be probed, as what is written behind a prefix takes all tokens, or
+            as none may be in flight.
     """
 
     grader: Grader
     """Of rollouts, as training sees them."""
     judge: Grader
-    """Of probes, without shaping: their tokens are not a rollout's."""
+    """Of probes, on the same scale: credit is the difference between its rewards and the grader's.
+    It does not shape them, for the tokens of a probe are not those of a rollout."""
     rollouts: Rollouts
     token_text: TokenText
-    sampling: Sampling
-    """Of rollouts; a prefix, what is written behind it and a continuation share its
-    ``max_tokens``."""
+    max_tokens: int
+    """Of a rollout; a prefix, what is written behind it and a continuation share them."""
     probe: Probe
+    concurrency: int = 64
+    """Prefixes that engines go on from at a time. A step may have thousands; what an engine has
+    taken on comes before new rollouts, and may come before new weights."""
     _window: Window = field(default_factory=Window, init=False)
+    _gate: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         written = len(self.token_text.ids(self.probe.ending("")))
-        if written >= self.sampling.max_tokens:
+        if written >= self.max_tokens:
             raise ValueError(
-                f"probe: it writes {written} tokens and sampling.max_tokens="
-                f"{self.sampling.max_tokens}, so none is left for an answer; raise that, or "
-                "shorten probe.text"
+                f"probe: it writes {written} tokens and sampling.max_tokens={self.max_tokens}, so "
+                "none is left for an answer; raise that, or shorten probe.text"
             )
+        if not self.concurrency >= 1:
+            raise ValueError(
+                f"concurrency={self.concurrency}: probing would wait forever; take at least 1"
+            )
+        object.__setattr__(self, "_gate", asyncio.Semaphore(self.concurrency))
 
     async def grade(self, group: RolloutGroup) -> GradedGroup:
         """As the grader does, with the values of prefixes where rewards differ.
@@ -223,7 +233,7 @@ class ProbedGrader:
     async def _values(
         self, group: GradedGroup, cuts_G: Sequence[Sequence[int]]
     ) -> dict[tuple[int, ...], float | None]:
-        """Of every prefix by its tokens, all probed at once."""
+        """Of every prefix by its tokens."""
         tasks: dict[tuple[int, ...], asyncio.Task[float | None]] = {}
         async with asyncio.TaskGroup() as probing:
             for index, (rollout, cuts) in enumerate(zip(group.rollouts_G, cuts_G, strict=True)):
@@ -244,18 +254,19 @@ class ProbedGrader:
         text = self.token_text.text(prefix_ids)
         ending = self.probe.ending(text)
         begun = prefix_ids + (self.token_text.ids(ending) if ending else ())
-        room = self.sampling.max_tokens - len(begun)
+        room = self.max_tokens - len(begun)
         self._window.total("probe/left_out", room < 1)
         if room < 1:
             return None
         limit = room if self.probe.max_tokens is None else min(room, self.probe.max_tokens)
-        sampled = await self.rollouts.generate(
-            problem,
-            n=self.probe.samples,
-            epoch_key=epoch_key,
-            sampling=replace(self.sampling, max_tokens=limit),
-            prefix_ids=begun,
-        )
+        async with self._gate:  # each of its holders has the bound of its call
+            sampled = await self.rollouts.generate(
+                problem,
+                n=self.probe.samples,
+                epoch_key=epoch_key,
+                max_tokens=limit,
+                prefix_ids=begun,
+            )
         whole = replace(
             sampled,
             rollouts_G=tuple(

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         built("filter", run.filter)
         assembly.shapings(run)
         assembly.temperature_control(run)
-        check_resources(run, model)
+        check_resources(run, model, settings)
         checkpoints = Checkpoints(root=Path(run.run_dir, "checkpoints"), keep=run.checkpoint.keep)
         resumed = _to_resume(run, checkpoints, assembly.about(run, data))
     except (ConfigError, CheckpointError) as error:

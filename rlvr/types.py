@@ -11,6 +11,7 @@ Names of arrays end in what they are indexed by:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -132,6 +133,11 @@ class Verdict:
                 f"outcome={self.outcome} with reward={self.reward}: a graded outcome has a reward "
                 "and a grader's failure has none (it must never turn into a 0 that trains)"
             )
+        if self.reward is not None and not math.isfinite(self.reward):
+            raise ValueError(
+                f"reward={self.reward}: the mean of its group, and every advantage in it, would "
+                "be none either; give a finite number, or None and what the grader's failure was"
+            )
 
 
 PrefixValues = tuple[tuple[int, float], ...]
@@ -155,30 +161,47 @@ class GradedGroup:
 
     @classmethod
     def of_rewards(
-        cls, rewards_G: Sequence[float], *, lengths_G: Sequence[int] | None = None
+        cls,
+        rewards_G: Sequence[float | None],
+        *,
+        lengths_G: Sequence[int] | None = None,
+        parts_G: Sequence[Mapping[str, float]] | None = None,
+        prefix_values_G: Sequence[PrefixValues] | None = None,
     ) -> GradedGroup:
         """A made-up group with these rewards, to ask an estimator what it makes of them.
 
-        ``lengths_G`` are completion tokens (1 each by default). A reward above 0 is correct.
+        Rewards are any numbers that ``float`` takes. One above 0 is correct; None is an abstention,
+        whose rollout is left out. ``lengths_G`` are completion tokens (1 each by default),
+        ``parts_G`` what the verdicts log apart, and ``prefix_values_G`` as in the group: each as
+        many as rewards, None included.
+
+        Raises:
+            ValueError: a reward is not finite, or there are more or fewer of one than of another.
         """
-        lengths_G = [1] * len(rewards_G) if lengths_G is None else lengths_G
+        for name, given in (
+            ("lengths_G", lengths_G),
+            ("parts_G", parts_G),
+            ("prefix_values_G", prefix_values_G),
+        ):
+            if given is not None and len(given) != len(rewards_G):
+                raise ValueError(
+                    f"{name}: {len(given)} for {len(rewards_G)} rewards; give one for each"
+                )
+        rewards = {i: float(reward) for i, reward in enumerate(rewards_G) if reward is not None}
+        abstained = Verdict(outcome=Outcome.ABSTAIN, reward=None)
         return cls(
             problem=Problem(id="made-up", prompt="", answer=""),
-            rollouts_G=tuple(
-                Rollout(
-                    prompt_ids=(0,),
-                    completion_ids_T=(0,) * length,
-                    logprobs_T=(0.0,) * length,
-                    versions_T=(WeightVersion(0),) * length,
-                    text="",
-                    finish=Finish.STOP,
-                )
-                for _, length in zip(rewards_G, lengths_G, strict=True)
-            ),
+            rollouts_G=tuple(_made_up(1 if lengths_G is None else lengths_G[i]) for i in rewards),
             verdicts_G=tuple(
-                Verdict(outcome=Outcome.CORRECT if reward > 0 else Outcome.WRONG, reward=reward)
-                for reward in rewards_G
+                Verdict(
+                    outcome=Outcome.CORRECT if reward > 0 else Outcome.WRONG,
+                    reward=reward,
+                    parts={} if parts_G is None else parts_G[i],
+                )
+                for i, reward in rewards.items()
             ),
+            ungraded=(abstained,) * (len(rewards_G) - len(rewards)),
+            prefix_values_G=tuple(prefix_values_G[i] for i in rewards) if prefix_values_G else (),
         )
 
     @property
@@ -205,6 +228,18 @@ class GradedGroup:
     def tokens(self) -> int:
         """Completion tokens of its graded rollouts."""
         return sum(len(rollout.completion_ids_T) for rollout in self.rollouts_G)
+
+
+def _made_up(length: int) -> Rollout:
+    """One of so many completion tokens that says nothing else."""
+    return Rollout(
+        prompt_ids=(0,),
+        completion_ids_T=(0,) * length,
+        logprobs_T=(0.0,) * length,
+        versions_T=(WeightVersion(0),) * length,
+        text="",
+        finish=Finish.STOP,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ def corrections(*places: str) -> str:
 
 GAE = advantage("gae.Gae")
 NFT = (*loss("nft.Nft"), *advantage("dr_grpo.DrGrpo"))
+LORA, BF16 = "learner.lora.rank=8", "learner.dtype=bfloat16"
+FP32_ROLLOUTS, RECOMPUTED = "rollout.dtype=float32", "learner.recompute_logprobs=true"
 PAIRS = (*loss("dpo.Dpo"), *advantage("pairs.CorrectVersusWrong"), SUM)
 
 
@@ -127,6 +129,13 @@ REFUSED = {
         "the sampler itself, and it would count twice; take a filter such as "
         "rlvr.learner.corrections.sequence_filter.GeometricMask, or no correction",
     ),
+    "a capped weight twice": (
+        (
+            *loss("reinforce.Reinforce", "learner.loss.weight_cap=2.0"),
+            corrections("truncated.TokenTis"),
+        ),
+        "learner.corrections has TokenTis with learner.loss=Reinforce: that loss weighs tokens",
+    ),
     "two weights twice": (
         (
             *loss("decoupled.Decoupled"),
@@ -156,6 +165,56 @@ REFUSED = {
     "nft on penalised rewards": (
         (*NFT, *REWARD_KL),
         "learner.loss=Nft with advantage=DrGrpo, reward_kl: it reads the pass rate back",
+    ),
+    "prefixes valued on another scale than shaped rewards": (
+        (*advantage("step_mc.StepMonteCarlo"), STEPS, SHAPING),
+        "probe with shaping: prefixes are valued by the reward alone, for the tokens of a probe "
+        "are not those of a rollout, and StepMonteCarlo would set these values against rewards on "
+        "another scale; leave the probe out, or what changes rewards",
+    ),
+    "prefixes valued on another scale than penalised rewards": (
+        (*advantage("mrt.Mrt"), STEPS, *REWARD_KL),
+        "probe with reward_kl: prefixes are valued by the reward alone",
+    ),
+    "prefixes valued on another scale than both": (
+        (*advantage("mrt.Mrt"), STEPS, SHAPING, *REWARD_KL),
+        "probe with shaping and reward_kl: prefixes",
+    ),
+    "adapters that reach the sampler late": (
+        (LORA, BF16, FP32_ROLLOUTS),
+        "learner.lora with learner.dtype=bfloat16: the engines sample from merged weights, in "
+        "which rounding hides what adapters change by less than half a step, so the sampler falls "
+        "behind the policy that is trained; take learner.recompute_logprobs=true, for ratios "
+        "against the learner's own policy, or float32 for both",
+    ),
+    "adapters that the engines round": (
+        (LORA,),
+        "learner.lora with rollout.dtype=bfloat16: the engines sample from merged weights",
+    ),
+    "adapters that both round": (
+        (LORA, BF16),
+        "learner.lora with learner.dtype=bfloat16 and rollout.dtype=bfloat16: the engines",
+    ),
+    "late adapters under a loss around the sampler": (
+        (LORA, BF16, *loss("topr.Topr"), corrections("sequence_filter.GeometricMask")),
+        "learner.lora with learner.dtype=bfloat16 and rollout.dtype=bfloat16: the engines sample "
+        "from merged weights, in which rounding hides what adapters change by less than half a "
+        "step, so the sampler falls behind the policy that is trained; with learner.loss=Topr, "
+        "which takes its ratios from the sampler, take float32 for both",
+    ),
+    "log-probs that a loss around the sampler does not look at": (
+        (*loss("dppo.DppoTv"), RECOMPUTED),
+        "learner.recompute_logprobs=true with learner.loss=DppoTv: that loss takes its ratios from "
+        "the sampler's log-probs, and a forward pass would serve diagnostics alone; set it to "
+        "false",
+    ),
+    "log-probs that an interpolation does not look at": (
+        (*loss("decoupled.Decoupled", "learner.loss.proximal=log-linear"), RECOMPUTED),
+        "learner.recompute_logprobs=true with learner.loss=Decoupled: that loss",
+    ),
+    "log-probs that capped weights do not look at": (
+        (*loss("reinforce.Reinforce", "learner.loss.weight_cap=2.0"), RECOMPUTED),
+        "learner.recompute_logprobs=true with learner.loss=Reinforce: that loss",
     ),
     "long pairs that count more": (
         (*PAIRS, "learner.aggregation=token-mean"),
@@ -232,8 +291,25 @@ RIGHT = {
     "k below the group": advantage("pass_at_k.PassAtK", "advantage.k=7"),
     "a filter beside a weight": (*loss("topr.Topr"), corrections("sequence_filter.GeometricMask")),
     "a weight beside a plain loss": (corrections("truncated.TokenTis"),),
+    "a weight on a loss without its own": (
+        *loss("reinforce.Reinforce"),
+        corrections("truncated.TokenTis"),
+    ),
     "parts without a penalty": advantage("gdpo.Gdpo", "advantage.weights.math=1.0"),
     "nft": NFT,
+    "adapters without rounding": (LORA, FP32_ROLLOUTS),
+    "rounded adapters, ratios within the learner": (LORA, BF16, RECOMPUTED),
+    "rounded adapters, corrected for the sampler": (LORA, BF16, corrections("truncated.TokenTis")),
+    "rounded adapters under three policies": (LORA, BF16, *loss("decoupled.Decoupled")),
+    "adapters under a loss around the sampler": (LORA, FP32_ROLLOUTS, *loss("topr.Topr")),
+    "rounded weights without adapters": (BF16,),
+    "three policies, asked for by name": (*loss("decoupled.Decoupled"), RECOMPUTED),
+    "log-probs for a penalty on the reward": (*loss("topr.Topr"), RECOMPUTED, *REWARD_KL),
+    "log-probs for a filter": (
+        *loss("topr.Topr"),
+        RECOMPUTED,
+        corrections("sequence_filter.GeometricMask"),
+    ),
     "shaped rewards": (SHAPING,),
 }
 

@@ -249,7 +249,7 @@ def test_a_recipe_that_can_not_be_read_is_refused(tmp_path: Path, text: str, rea
     ("words", "parts"),
     [
         (["max_lag=-1"], ["max_lag=-1", "at least 0"]),
-        (["rollouts_per_problem=1"], ["rollouts_per_problem=1", "at least 2"]),
+        (["rollouts_per_problem=0"], ["rollouts_per_problem=0", "at least 1"]),
         (["problems_per_step=10", "updates_per_step=4"], ["problems_per_step=10", "use 8 or 12"]),
         (["problems_per_step=3", "updates_per_step=4"], ["problems_per_step=3", "use 4"]),
         (["problems_per_step=1", "learner.workers=9"], ["learner.workers=9", "only 8 samples"]),

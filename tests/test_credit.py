@@ -6,7 +6,10 @@ import asyncio
 import importlib
 import inspect
 import json
+import pickle
 import pkgutil
+import threading
+from array import array
 from dataclasses import dataclass, field, is_dataclass, replace
 
 import pytest
@@ -219,6 +222,56 @@ def test_an_estimator_over_tokens_sees_the_values_of_prefixes():
     assert all(sample.returns_T is None for sample in made.batch.samples)
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_credit_for_another_number_of_tokens_is_refused(tokens):
+    class Short(Episodes):
+        def over_tokens(self, episodes):
+            return [TokenCredit(advantages_T=[0.0] * tokens) for _ in episodes]
+
+    with pytest.raises(ValueError, match=f"credit for {tokens} tokens of a completion of 2"):
+        credited(Short(), [group([1.0, 0.0], [2, 2])])
+
+
+def test_credit_of_tokens_is_kept_as_compact_as_it_can_be():
+    made = credited(Gae(), scorer=Scripted())
+    for sample in made.batch.samples:
+        for numbers in (sample.token_advantages_T, sample.returns_T):
+            assert isinstance(numbers, array)
+            assert numbers.typecode == "d"
+        assert pickle.loads(pickle.dumps(sample)) == sample
+
+
+# While it is made
+
+
+def test_other_tasks_go_on_while_credit_is_made():
+    went_on = threading.Event()
+
+    def estimator(group):
+        assert went_on.wait(timeout=30)
+        return [0.0] * len(group.rollouts_G)
+
+    async def run():
+        credit = asyncio.create_task(Credit(estimator=estimator)(groups(), VERSION))
+        await asyncio.sleep(0.01)
+        assert not credit.done()
+        went_on.set()
+        return await credit
+
+    assert len(asyncio.run(run()).batch.samples) == 8
+
+
+def test_an_estimator_that_runs_out_fails_the_step_and_does_not_hang_it():
+    numbers = iter([0.0])
+
+    async def run():
+        credit = Credit(estimator=lambda group: [next(numbers) for _ in group.rollouts_G])
+        return await asyncio.wait_for(credit(groups(), VERSION), timeout=30)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(run())
+
+
 # A penalty
 
 
@@ -321,6 +374,30 @@ def test_pairs_are_those_of_rewards_less_penalties():
     assert places(credited(CorrectVersusWrong())) == [0, 1, 11, 10]
 
 
+def test_only_rollouts_of_pairs_are_scored_each_once():
+    scorer = Scripted()
+    there = [group([1.0, 0.0, 0.0, 1.0], [2, 9, 4, 8]), groups()[1]]
+    made = credited(ShortestVersusLonger(limit=2), there, scorer=scorer)
+    assert places(made) == [0, 1, 0, 3, 11, 13, 11, 10]
+    [(rollouts, _)] = scorer.asked
+    assert [r.completion_ids_T[0] for r in rollouts] == [0, 1, 3, 10, 11, 13]
+    for sample in made.batch.samples:
+        assert sample.scores.values_T[0] == 0.01 * sample.rollout.completion_ids_T[0]
+
+
+def test_a_batch_without_pairs_is_not_scored():
+    scorer = Scripted()
+    credited(CorrectVersusWrong(), [group([1.0, 1.0], [2, 2])], scorer=scorer)
+    assert scorer.asked == []
+
+
+def test_a_penalty_wants_the_scores_of_all_rollouts_before_there_are_pairs():
+    scorer = Scripted()
+    credited(CorrectVersusWrong(), scorer=scorer, penalty=RewardKl(coef=0.05))
+    [(rollouts, _)] = scorer.asked
+    assert len(rollouts) == 8
+
+
 def test_a_group_without_a_pair_is_left_out():
     right = group([1.0, 1.0], [2, 2])
     made = credited(CorrectVersusWrong(), [right, groups()[1]])
@@ -349,7 +426,7 @@ def test_what_estimator_and_penalty_remember_is_carried_on():
     one, other = credit(), credit()
     asyncio.run(one(groups(), VERSION))
     state = json.loads(json.dumps(one.state_dict()))
-    assert state.keys() == {"estimator", "penalty"}
+    assert state.keys() == {"advantage:ReinforceRunningMean", "reward_kl:RewardKl"}
     expected = asyncio.run(one(groups(), VERSION))
     assert advantages_of(asyncio.run(other(groups(), VERSION))) != advantages_of(expected)
     other.load_state_dict(state)
@@ -362,8 +439,45 @@ def test_what_estimator_and_penalty_remember_is_carried_on():
 def test_parts_that_remember_nothing_have_no_state():
     credit = Credit(estimator=DrGrpo())
     assert credit.state_dict() == {}
-    credit.load_state_dict({"estimator": {"mean": 1.0, "batches": 1}})
+    credit.load_state_dict({})
     assert credit == Credit(estimator=DrGrpo())
+
+
+@dataclass
+class Remembering(Watched):
+    """Another estimator with a state."""
+
+    def state_dict(self):
+        return {"calls": 0.0}
+
+    def load_state_dict(self, state):
+        raise AssertionError("given what is not its own")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "penalty", "has"),
+    [
+        (Remembering(), None, "advantage:Remembering"),
+        (DrGrpo(), None, "nothing"),
+        (
+            ReinforceRunningMean(),
+            RewardKl(coef=0.2),
+            "advantage:ReinforceRunningMean, reward_kl:RewardKl",
+        ),
+    ],
+)
+def test_the_state_of_other_parts_is_refused(estimator, penalty, has):
+    written = Credit(estimator=ReinforceRunningMean())
+    asyncio.run(written(groups(), VERSION))
+    credit = Credit(estimator=estimator, penalty=penalty, scorer=Scripted())
+    says = f"remembers advantage:ReinforceRunningMean, and this run has {has} to go on: .*resume"
+    with pytest.raises(ValueError, match=says):
+        credit.load_state_dict(written.state_dict())
+
+
+def test_a_part_that_would_start_over_is_refused():
+    with pytest.raises(ValueError, match="remembers nothing, and this run has advantage:Reinforce"):
+        Credit(estimator=ReinforceRunningMean()).load_state_dict({})
 
 
 # All of them
@@ -371,6 +485,7 @@ def test_parts_that_remember_nothing_have_no_state():
 PREFIXES = tuple(((0, 0.25), (1, 0.5)) for _ in range(4))
 ESTIMATORS = [
     BestOfGroup(),
+    BestOfGroup(std="group"),
     CorrectVersusWrong(),
     DrGrpo(),
     Gae(),
@@ -379,6 +494,7 @@ ESTIMATORS = [
     Grpo(),
     Grpo(std="batch"),
     Grpo(std="none"),
+    Grpo(mean="batch", std="batch"),
     LengthAdaptiveGae(),
     MaxRl(),
     Mrt(),

@@ -17,14 +17,16 @@ CONTRACTS = {"types", "remote", "metrics"}
 MAY_IMPORT = {
     "types": set(),
     "remote": set(),
-    "plugin": set(),
+    "plugin_files": set(),
+    "plugin": {"plugin_files"},
     "metric_tables": set(),
     "metrics": {"metric_tables"},
     "puzzles": set(),
+    "ragged": set(),
     "problems": CONTRACTS | {"puzzles"},
     "rewards": CONTRACTS | {"plugin", "puzzles"},
     "difficulty": CONTRACTS,
-    "advantages": CONTRACTS,
+    "advantages": CONTRACTS | {"ragged"},
     "sinks": CONTRACTS,
     "weights": CONTRACTS,
     "kernels": set(),
@@ -35,12 +37,12 @@ MAY_IMPORT = {
     "config_checks": {"config", "plugin", "model_directory"},
     "recipes": {"config", "config_checks", "plugin", "model_directory"},
     "memory": set(),
-    "preflight": {"config"},
+    "preflight": {"config", "learner"},
     "stacks": {"remote"},
-    "cluster": {"config", "remote", "stacks"},
+    "cluster": {"config", "remote", "stacks", "plugin_files"},
     "checkpoint": {"types"},
     "step_report": {"types", "metrics"},
-    "credit": {"types"},
+    "credit": {"types", "ragged"},
     "loop": {"types", "metrics", "step_report", "credit"},
     "probing": CONTRACTS | {"rollout"},
     "tiny": {"problems"},
@@ -52,7 +54,16 @@ LOOP_CONTRACTS = {
     "rlvr.problems.base",
     "rlvr.sinks.base",
 }
-ENTRY_POINTS = {"train", "evaluate", "assembly", "report", "gold", "graders", "algorithm"}
+ENTRY_POINTS = {
+    "train",
+    "evaluate",
+    "assembly",
+    "report",
+    "gold",
+    "graders",
+    "algorithm",
+    "algorithm_checks",
+}
 # Entry points that lie beside the part that they are about.
 COMMANDS = {"problems/check.py", "rewards/test.py", "rewards/serve.py"}
 ONLY_IN = {

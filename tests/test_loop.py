@@ -226,7 +226,14 @@ def test_what_was_in_flight_is_sampled_again_first_after_a_resume():
         states.append(state)
         return {}
 
-    run(make(Bandit(), steps=3, max_lag=2, save=save))
+    class Stuck(Bandit):
+        async def generate(self, asked, *, n, epoch_key):
+            if len(self.asked) == 1:
+                self.asked.append((asked.id, epoch_key))
+                await asyncio.Event().wait()
+            return await super().generate(asked, n=n, epoch_key=epoch_key)
+
+    run(make(Stuck(), steps=3, max_lag=2, save=save))
     waiting = [draw.problem.id for draw in states[-1]["in_flight"]]
     assert waiting
     second = Bandit()

@@ -17,6 +17,7 @@ from rlvr.rollout.cuts import Lines, Paragraphs
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.pool import RolloutPool, sample_seed
 from rlvr.rollout.scripted import ScriptedEngine
+from rlvr.rollout.temperature import EntropyTarget
 from rlvr.types import GradedGroup, Outcome, RolloutGroup, Verdict
 from tests.conftest import problem, rollout, verdict
 
@@ -85,19 +86,35 @@ def begins(prompt_ids):
     return "".join(map(chr, prompt_ids[2:]))
 
 
-def prober(script, probe=None, *, judge=None, grader=None, max_tokens=20, engine=None):
+def prober(
+    script,
+    probe=None,
+    *,
+    judge=None,
+    grader=None,
+    max_tokens=20,
+    engine=None,
+    temperature=None,
+    concurrency=64,
+):
     """The grader, its engine and its judge. ``script`` is from a prefix and a seed to the rest."""
     engine = engine or ScriptedEngine(lambda prompt, seed: script(begins(prompt), seed))
     judge = judge or Judge()
-    sampling = Sampling(max_tokens=max_tokens)
-    pool = RolloutPool([Near(engine)], sampling=sampling, seed=5, render=lambda problem: PROMPT)
+    pool = RolloutPool(
+        [Near(engine)],
+        sampling=Sampling(max_tokens=max_tokens),
+        seed=5,
+        render=lambda problem: PROMPT,
+        temperature=temperature,
+    )
     probed = ProbedGrader(
         grader=grader or Judge(),
         judge=judge,
         rollouts=pool,
         token_text=Characters(),
-        sampling=sampling,
+        max_tokens=max_tokens,
         probe=probe or ContinuedPrefixes(samples=4),
+        concurrency=concurrency,
     )
     return probed, engine, judge
 
@@ -290,6 +307,71 @@ def test_all_probes_of_a_group_are_in_flight_together():
         return await asyncio.wait_for(probed.grade(written("a\nb\n5", "c\n4")), timeout=10)
 
     assert len(asyncio.run(run()).prefix_values_G[0]) == 3
+
+
+def test_no_more_probes_are_in_flight_than_allowed_and_all_get_their_turn():
+    flying, most = 0, 0
+
+    class Counting(ScriptedEngine):
+        async def generate(self, prompt_ids, **rest):
+            nonlocal flying, most
+            flying += 1
+            most = max(most, flying)
+            await asyncio.sleep(0)
+            flying -= 1
+            return await super().generate(prompt_ids, **rest)
+
+    engine = Counting(lambda prompt, seed: "4")
+    probed, _, _ = prober(None, engine=engine, concurrency=3)
+
+    async def two_groups():
+        return await asyncio.gather(
+            *(probed.grade(written("a\nb\n5", "c\nd\n4", version=v)) for v in range(2))
+        )
+
+    for graded in asyncio.run(asyncio.wait_for(two_groups(), timeout=20)):
+        assert [len(values) for values in graded.prefix_values_G] == [3, 3]
+    assert (most, len(engine.calls)) == (3, 10)
+
+
+def test_a_probe_that_fails_gives_its_place_to_another():
+    class FailingOnce(ScriptedEngine):
+        async def generate(self, prompt_ids, **rest):
+            if not self.calls:
+                self.calls.append(None)
+                raise RuntimeError("engine died")
+            return await super().generate(prompt_ids, **rest)
+
+    probed, _, _ = prober(None, engine=FailingOnce(lambda prompt, seed: "4"), concurrency=1)
+    with pytest.raises(ExceptionGroup):
+        grade(probed, written("a\n5", "4"))
+    assert len(grade(probed, written("a\n5", "4")).prefix_values_G[0]) == 2
+
+
+def test_probes_that_may_never_fly_are_refused():
+    with pytest.raises(ValueError, match=r"concurrency=0: .* at least 1"):
+        prober(always(), concurrency=0)
+
+
+def test_probes_are_drawn_at_the_temperature_that_rollouts_have_by_then():
+    drawn = []
+
+    class Listening(ScriptedEngine):
+        async def generate(self, prompt_ids, *, sampling, seeds):
+            drawn.append((sampling.temperature, sampling.max_tokens))
+            return await super().generate(prompt_ids, sampling=sampling, seeds=seeds)
+
+    control = EntropyTarget(target=0.3, rate=0.5)
+    probed, _, _ = prober(
+        None, engine=Listening(lambda prompt, seed: "4"), temperature=control, max_tokens=10
+    )
+    grade(probed, written("a\n5", "4"))
+    assert sorted(drawn) == [(1.0, 8), (1.0, 10)]
+    control.observe({"actor/entropy": 0.6})
+    drawn.clear()
+    grade(probed, written("a\n5", "4"))
+    assert {temperature for temperature, _ in drawn} == {control.temperature}
+    assert control.temperature < 0.7
 
 
 def test_what_an_engine_raises_ends_the_grading_and_the_other_probes():

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rlvr.advantages.base import Episode, TokenCredit
-from rlvr.advantages.whitening import whitened
+from rlvr.advantages.whitening import whitened_array
+from rlvr.ragged import Floats, Ints, cut, joined, to_go
 
 
 def gae(
@@ -23,24 +26,26 @@ def gae(
     ``R_t = A_t + V_t``, where the value and the advantage after the last token are 0. Tokens
     outside ``mask_T``, which the policy did not choose, are skipped: the others get what they would
     if these were not there, and these get zeros.
+
+    Raises:
+        ValueError: there are not as many values, or entries of the mask, as rewards.
     """
-    if mask_T is None:
-        mask_T = [True] * len(rewards_T)
-    advantages: list[float] = []
-    returns: list[float] = []
-    next_value = next_advantage = 0.0
-    tokens = reversed(list(zip(rewards_T, values_T, mask_T, strict=True)))
-    for reward, value, chosen in tokens:
-        if not chosen:
-            advantages.append(0.0)
-            returns.append(0.0)
-            continue
-        delta = reward + gamma * next_value - value
-        next_advantage = delta + gamma * lam * next_advantage
-        next_value = value
-        advantages.append(next_advantage)
-        returns.append(next_advantage + value)
-    return advantages[::-1], returns[::-1]
+    tokens = len(rewards_T)
+    chosen_T = np.ones(tokens, np.bool_) if mask_T is None else np.asarray(mask_T, np.bool_)
+    if len(values_T) != tokens or len(chosen_T) != tokens:
+        raise ValueError(
+            f"{tokens} rewards with {len(values_T)} values and a mask of {len(chosen_T)}: give "
+            "each token one of each"
+        )
+    advantages_T, returns_T = np.zeros((2, tokens))
+    advantages_T[chosen_T], returns_T[chosen_T] = _estimates(
+        np.asarray(rewards_T, np.float64)[chosen_T],
+        np.asarray(values_T, np.float64)[chosen_T],
+        np.array([chosen_T.sum()]),
+        gamma=gamma,
+        lams_R=np.array([lam]),
+    )
+    return advantages_T.tolist(), returns_T.tolist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,29 +95,49 @@ def token_credit(
     """Advantages with a lambda that may depend on the tokens of an episode, returns with another.
 
     Raises:
-        ValueError: an episode has no values.
+        ValueError: an episode has no values, or not as many as rewards.
     """
-    advantages: list[list[float]] = []
-    returns: list[list[float]] = []
+    values: list[Sequence[float]] = []
     for episode in episodes:
-        rewards_T, values_T = episode.rewards_T, episode.values_T
-        if values_T is None:
+        if episode.values_T is None:
             raise ValueError(
                 "values_T=None: this estimator compares rewards with a critic's values; train with "
                 "a critic, or take an estimator without one, such as ReinforcePp"
             )
-        lam = lambda_actor(len(rewards_T))
-        advantages_T, returns_T = gae(rewards_T, values_T, gamma=gamma, lam=lam)
-        if lam != lambda_critic:
-            _, returns_T = gae(rewards_T, values_T, gamma=gamma, lam=lambda_critic)
-        advantages.append(advantages_T)
-        returns.append(returns_T)
+        values.append(episode.values_T)
+    rewards_N, lengths_R = joined([episode.rewards_T for episode in episodes])
+    values_N, valued_R = joined(values)
+    if np.any(other_R := valued_R != lengths_R):
+        raise ValueError(
+            f"{lengths_R[other_R][0]} rewards with {valued_R[other_R][0]} values in an episode: "
+            "give each token one of each"
+        )
+    lams_R = np.array([lambda_actor(length) for length in lengths_R.tolist()], np.float64)
+    batch = (rewards_N, values_N, lengths_R)
+    advantages_N, returns_N = _estimates(*batch, gamma=gamma, lams_R=lams_R)
+    if np.any(lams_R != lambda_critic):
+        _, returns_N = _estimates(
+            *batch, gamma=gamma, lams_R=np.full(len(lams_R), lambda_critic, np.float64)
+        )
     if whiten:
-        advantages = whitened(advantages)
+        advantages_N = whitened_array(advantages_N)
     return [
         TokenCredit(advantages_T=advantages_T, returns_T=returns_T)
-        for advantages_T, returns_T in zip(advantages, returns, strict=True)
+        for advantages_T, returns_T in zip(
+            cut(advantages_N, lengths_R), cut(returns_N, lengths_R), strict=True
+        )
     ]
+
+
+def _estimates(
+    rewards_N: Floats, values_N: Floats, lengths_R: Ints, *, gamma: float, lams_R: Floats
+) -> tuple[Floats, Floats]:
+    """Advantages and returns of each token of episodes of these lengths."""
+    following_N = np.append(values_N[1:], 0.0)[: len(values_N)]
+    following_N[np.cumsum(lengths_R)[lengths_R > 0] - 1] = 0.0
+    deltas_N = rewards_N + gamma * following_N - values_N
+    advantages_N = to_go(deltas_N, lengths_R, gamma * lams_R)
+    return advantages_N, advantages_N + values_N
 
 
 def check_shares(**shares: float) -> None:

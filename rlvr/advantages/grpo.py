@@ -14,9 +14,13 @@ class Grpo:
     """``(r - mean) / (std + eps)`` over the rewards of a problem (arXiv:2402.03300).
 
     A group whose rewards are all equal, or with a single one, gets zeros: it says nothing about
-    which rollout is better.
+    which rollout is better. Under the mean of the batch it is held against the other groups, and
+    only a batch of equal rewards gets zeros.
     """
 
+    mean: str = "group"
+    """``group``, or ``batch`` for that of all rewards of the batch, each rollout counting once (one
+    of AReaL's normalisations, arXiv:2505.24298; compared in Lite PPO, arXiv:2508.08221)."""
     std: str = "group"
     """``group`` divides by the group's standard deviation, ``batch`` by that of all rewards of the
     batch (Lite PPO, arXiv:2508.08221; TRL's ``scale_rewards="batch"``), ``none`` does not."""
@@ -31,12 +35,14 @@ class Grpo:
     def __post_init__(self) -> None:
         if self.std not in ("group", "batch", "none"):
             raise ValueError(f"std={self.std!r}: take 'group', 'batch' or 'none'")
-        if self.ddof not in (0, 1):
-            raise ValueError(f"ddof={self.ddof}: take 1 (unbiased) or 0 (population)")
-        if not (math.isfinite(self.eps) and self.eps >= 0):
+        check_division(ddof=self.ddof, eps=self.eps)
+        if self.mean not in ("group", "batch"):
+            raise ValueError(f"mean={self.mean!r}: take 'group' or 'batch'")
+        if self.mean == "batch" and self.std == "group":
             raise ValueError(
-                f"eps={self.eps}: would turn advantages around or to nothing; take 0 or a small "
-                "number such as 1e-6"
+                "mean='batch' with std='group': a group of equal rewards is off the batch's mean "
+                "and has no deviation to divide that by; take std='batch' or 'none', or "
+                "mean='group'"
             )
         if not (math.isfinite(self.min_std) and self.min_std >= 0):
             raise ValueError(
@@ -52,15 +58,20 @@ class Grpo:
         return self.normalised(group.rewards_G)
 
     def over_batch(self, groups_P: Sequence[GradedGroup]) -> Sequence[Sequence[float]]:
-        """Each group on its own, but for the deviation where ``std`` is ``batch``."""
-        if self.std != "batch":
-            return [self(group) for group in groups_P]
-        spread = self._spread([reward for group in groups_P for reward in group.rewards_G])
-        return [self._scaled(group.rewards_G, spread) for group in groups_P]
+        """Each group on its own, but for what is ``batch``."""
+        rewards = [reward for group in groups_P for reward in group.rewards_G]
+        if self.mean == "batch":
+            normalised = iter(self.normalised(rewards))
+            return [[next(normalised) for _ in group.rewards_G] for group in groups_P]
+        if self.std == "batch":
+            spread = deviation(rewards, ddof=self.ddof)
+            return [self._scaled(group.rewards_G, spread) for group in groups_P]
+        return [self(group) for group in groups_P]
 
     def normalised(self, rewards: Sequence[float]) -> list[float]:
         """Numbers less their mean, and over their deviation unless ``std`` is ``none``."""
-        return self._scaled(rewards, 0.0 if self.std == "none" else self._spread(rewards))
+        spread = 0.0 if self.std == "none" else deviation(rewards, ddof=self.ddof)
+        return self._scaled(rewards, spread)
 
     def _scaled(self, rewards_G: Sequence[float], spread: float) -> list[float]:
         if not _differ(rewards_G):
@@ -72,13 +83,27 @@ class Grpo:
             return [0.0] * len(rewards_G)
         return [(reward - mean) / (spread + self.eps) for reward in rewards_G]
 
-    def _spread(self, rewards: Sequence[float]) -> float:
-        """Their deviation, exactly 0 for equal ones."""
-        if not _differ(rewards):
-            return 0.0
-        mean = math.fsum(rewards) / len(rewards)
-        squares = math.fsum((reward - mean) ** 2 for reward in rewards)
-        return math.sqrt(squares / (len(rewards) - self.ddof))
+
+def deviation(rewards: Sequence[float], *, ddof: int) -> float:
+    """Their standard deviation, exactly 0 for equal ones, or a single one."""
+    if not _differ(rewards):
+        return 0.0
+    mean = math.fsum(rewards) / len(rewards)
+    squares = math.fsum((reward - mean) ** 2 for reward in rewards)
+    return math.sqrt(squares / (len(rewards) - ddof))
+
+
+def check_division(*, ddof: int, eps: float) -> None:
+    """Raises:
+    ValueError: ``ddof`` is neither 0 nor 1, or ``eps`` no small number.
+    """
+    if ddof not in (0, 1):
+        raise ValueError(f"ddof={ddof}: take 1 (unbiased) or 0 (population)")
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(
+            f"eps={eps}: would turn advantages around or to nothing; take 0 or a small number such "
+            "as 1e-6"
+        )
 
 
 def _differ(rewards: Sequence[float]) -> bool:

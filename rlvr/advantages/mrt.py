@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from rlvr.advantages.base import Advantage
+from rlvr.advantages.base import (
+    Advantage,
+    BatchAdvantage,
+    PairSelection,
+    Stateful,
+    TokenAdvantage,
+)
 from rlvr.advantages.grpo import Grpo
 from rlvr.types import GradedGroup, PrefixValues
 
@@ -38,9 +44,9 @@ class MrtProgress:
     bonus (arXiv:2503.07572).
 
     ``J_j`` is the mean reward of answering after the first j episodes of a rollout, so the sum is
-    what all its thinking adds. ``estimator`` compares the totals of a group, by default as ``Grpo``
-    does; ``Reinforce`` takes them as they are. A rollout without prefix values is left out and gets
-    zero.
+    what all its thinking adds. ``estimator`` compares the totals of a group or of the batch, by
+    default as ``Grpo`` does; ``Reinforce`` takes them as they are. A rollout without prefix values
+    is left out and gets zero.
     """
 
     alpha: float
@@ -53,15 +59,42 @@ class MrtProgress:
                 f"alpha={self.alpha}: a negative weight would punish progress; take a finite "
                 "number of at least 0, such as 0.2"
             )
+        if isinstance(self.estimator, TokenAdvantage | PairSelection):
+            raise ValueError(
+                f"estimator={type(self.estimator).__name__}: it gives no credit to a rollout's "
+                "total; take one over groups or batches, such as rlvr.advantages.grpo.Grpo"
+            )
 
     @property
     def needs_prefix_values(self) -> bool:
         return True
 
     def __call__(self, group: GradedGroup) -> Sequence[float]:
+        return self.over_batch((group,))[0]
+
+    def over_batch(self, groups_P: Sequence[GradedGroup]) -> Sequence[Sequence[float]]:
+        totals_P = [self._totals(group) for group in groups_P]
+        if isinstance(self.estimator, BatchAdvantage):
+            credit_PG = self.estimator.over_batch(totals_P)
+        else:
+            credit_PG = [self.estimator(totals) for totals in totals_P]
+        return [
+            _among_all(group, credit_G) for group, credit_G in zip(groups_P, credit_PG, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, float]:
+        """Of ``estimator``, if it remembers."""
+        return self.estimator.state_dict() if isinstance(self.estimator, Stateful) else {}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        if isinstance(self.estimator, Stateful):
+            self.estimator.load_state_dict(state)
+
+    def _totals(self, group: GradedGroup) -> GradedGroup:
+        """The rollouts with prefix values, progress added to their rewards."""
         values_G = prefix_values_of(group)
         known = [index for index, values in enumerate(values_G) if values]
-        totals = replace(
+        return replace(
             group,
             rollouts_G=tuple(group.rollouts_G[i] for i in known),
             verdicts_G=tuple(
@@ -73,8 +106,14 @@ class MrtProgress:
             ),
             prefix_values_G=tuple(values_G[i] for i in known),
         )
-        credit = dict(zip(known, self.estimator(totals), strict=True))
-        return [credit.get(index, 0.0) for index in range(len(values_G))]
+
+
+def _among_all(group: GradedGroup, credit_G: Sequence[float]) -> list[float]:
+    """Zero for each rollout without prefix values, which ``credit_G`` leaves out."""
+    values_G = prefix_values_of(group)
+    known = [index for index, values in enumerate(values_G) if values]
+    credit = dict(zip(known, credit_G, strict=True))
+    return [credit.get(index, 0.0) for index in range(len(values_G))]
 
 
 def progress(prefix_values: PrefixValues) -> list[float]:

@@ -26,6 +26,8 @@ class PassAtK:
     """
 
     k: int
+    min_std: float = 0.0
+    """Groups whose sets deviate no more than this get zeros, as in ``Grpo``."""
 
     def __post_init__(self) -> None:
         if type(self.k) is not int:
@@ -33,6 +35,10 @@ class PassAtK:
         if self.k < 2:
             raise ValueError(
                 f"k={self.k}: a set needs at least 2 rollouts; for single ones take Grpo(ddof=0)"
+            )
+        if not (math.isfinite(self.min_std) and self.min_std >= 0):
+            raise ValueError(
+                f"min_std={self.min_std}: a deviation is never below 0; take 0 or more"
             )
 
     def __call__(self, group: GradedGroup) -> Sequence[float]:
@@ -47,11 +53,12 @@ class PassAtK:
         variance = math.fsum(
             share * (r - mean) ** 2 for share, r in zip(shares, ordered, strict=True)
         )
-        if not variance:
-            return [0.0] * count  # The squares of differences below 1e-160 are zero.
+        # The squares of differences below 1e-160 are zero.
+        if (std := math.sqrt(variance)) <= self.min_std:
+            return [0.0] * count
         # By reward, so that equal rewards get the same number to the last bit.
         credit = {
-            reward: (self._mean_best_with(rank, ordered) - mean) / math.sqrt(variance)
+            reward: (self._mean_best_with(rank, ordered) - mean) / std
             for rank, reward in enumerate(ordered)
         }
         return [credit[reward] for reward in rewards_G]

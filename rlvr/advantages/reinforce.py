@@ -91,6 +91,32 @@ class ReinforceRunningMean:
         self.mean, self.batches = state["mean"], int(state["batches"])
 
 
+def effective_positive_fraction(p: float, baseline: float) -> float:
+    """Share of the weight of a batch that its right answers have under rewards of 1 and -1, p of
+    the first, less a baseline: ``p (1 - c) / (1 + c (1 - 2 p))`` (TOPR, arXiv:2503.14286).
+
+    The paper finds 0.1 to 0.2 best. A baseline of -1 trains on right answers alone, one of 1 on
+    wrong ones.
+
+    Raises:
+        ValueError: p is no share, the baseline turns rewards around, or no answer has any weight.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p}: it is a share of answers; take a number from 0 to 1")
+    if not -1 <= baseline <= 1:
+        raise ValueError(
+            f"baseline={baseline}: beyond rewards of 1 and -1 all answers would be pushed the same "
+            "way; take a number from -1 to 1"
+        )
+    weight = 1 + baseline * (1 - 2 * p)
+    if not weight:
+        raise ValueError(
+            f"baseline={baseline} with p={p}: every answer has the baseline for its reward, so "
+            "none has any weight; take another baseline"
+        )
+    return p * (1 - baseline) / weight
+
+
 def batch_mean(groups_P: Sequence[GradedGroup]) -> float:
     """Mean reward over all rollouts; 0 where there are none."""
     rewards = [reward for group in groups_P for reward in group.rewards_G]

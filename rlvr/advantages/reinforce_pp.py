@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rlvr.advantages.base import Episode, TokenCredit
 from rlvr.advantages.grpo import Grpo
-from rlvr.advantages.whitening import whitened
+from rlvr.advantages.whitening import whitened, whitened_array
+from rlvr.ragged import Floats, Ints, cut, joined, to_go
 from rlvr.types import GradedGroup
 
 _CENTRED = Grpo(std="none")
@@ -38,8 +41,9 @@ class ReinforcePp:
         return False
 
     def over_tokens(self, episodes: Sequence[Episode]) -> Sequence[TokenCredit]:
-        returns = [rewards_to_go(episode.rewards_T, gamma=self.gamma) for episode in episodes]
-        return [TokenCredit(advantages_T=row) for row in whitened(returns)]
+        rewards_N, lengths_R = joined([episode.rewards_T for episode in episodes])
+        advantages_N = whitened_array(_to_go(rewards_N, lengths_R, self.gamma))
+        return [TokenCredit(advantages_T=row) for row in cut(advantages_N, lengths_R)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +67,9 @@ class ReinforcePpBaseline:
 
 def rewards_to_go(rewards_T: Sequence[float], *, gamma: float) -> list[float]:
     """``G_t = r_t + gamma G_{t+1}`` of each token, as many as rewards."""
-    to_go: list[float] = []
-    following = 0.0
-    for reward in reversed(rewards_T):
-        following = reward + gamma * following
-        to_go.append(following)
-    return to_go[::-1]
+    rewards_N, lengths_R = joined([rewards_T])
+    return _to_go(rewards_N, lengths_R, gamma).tolist()
+
+
+def _to_go(rewards_N: Floats, lengths_R: Ints, gamma: float) -> Floats:
+    return to_go(rewards_N, lengths_R, np.full(len(lengths_R), gamma))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from rlvr.ragged import Floats
 
 MAX_LOG_RATIO = 20.0
 MAX_K3 = 10.0
@@ -22,17 +27,21 @@ def kl_estimate(logprob: float, reference_logprob: float, *, estimator: str) -> 
     (within 20 for d and at most 10), abs ``|d|`` (Schulman, 2020, "Approximating KL divergence").
     k1 and k3 have the right mean; k2 and k3 are never negative.
     """
-    d = logprob - reference_logprob
+    return float(_estimates(np.array([logprob - reference_logprob]), estimator)[0])
+
+
+def _estimates(d_T: Floats, estimator: str) -> Floats:
     match estimator:
         case "k1":
-            return d
+            return d_T
         case "k2":
-            return d * d / 2
+            return d_T * d_T / 2
         case "k3":
-            d = max(-MAX_LOG_RATIO, min(MAX_LOG_RATIO, d))
-            return min(MAX_K3, math.expm1(-d) + d)
+            d_T = d_T.clip(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+            # Where d is next to 0 the rounding of exp may leave less than nothing.
+            return (np.expm1(-d_T) + d_T).clip(0, MAX_K3)
         case "abs":
-            return abs(d)
+            return np.abs(d_T)
         case _:
             raise ValueError(f"estimator={estimator!r}: take one of {', '.join(ESTIMATORS)}")
 
@@ -80,12 +89,19 @@ class RewardKl:
 
     def penalties(
         self, logprobs_T: Sequence[float], reference_logprobs_T: Sequence[float]
-    ) -> list[float]:
-        """``coef * k_t`` of each token, to be taken off its reward."""
-        return [
-            self.coef * kl_estimate(logprob, reference, estimator=self.estimator)
-            for logprob, reference in zip(logprobs_T, reference_logprobs_T, strict=True)
-        ]
+    ) -> array[float]:
+        """``coef * k_t`` of each token, to be taken off its reward.
+
+        Raises:
+            ValueError: there are not as many log-probs of the reference.
+        """
+        if len(logprobs_T) != len(reference_logprobs_T):
+            raise ValueError(
+                f"{len(logprobs_T)} log-probs of the policy with {len(reference_logprobs_T)} of "
+                "the reference: give each token one of each"
+            )
+        d_T = np.asarray(logprobs_T, np.float64) - np.asarray(reference_logprobs_T, np.float64)
+        return array("d", (self.coef * _estimates(d_T, self.estimator)).tobytes())
 
     def observe(self, kl: float, samples: int) -> None:
         """Move the coefficient after a batch of ``samples`` rollouts whose mean divergence was

@@ -15,7 +15,12 @@ def length_adaptive_lambda(tokens: int, *, alpha: float = 0.05) -> float:
 
     The weights ``lam^t`` of what follows then add up to ``alpha tokens``: the same share of every
     completion.
+
+    Raises:
+        ValueError: fewer tokens than 1.
     """
+    if not tokens >= 1:
+        raise ValueError(f"tokens={tokens}: a completion has at least one; take 1 or more")
     return max(0.0, 1 - 1 / (alpha * tokens))
 
 

@@ -12,14 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -40,18 +34,16 @@ from ray.util.scheduling_strategies import (
 from rlvr.cluster.host import Host
 from rlvr.cluster.nodes import NodeGone, on_node, within
 from rlvr.cluster.placement import Ask, Residence, describe, refuse_impossible
-from rlvr.cluster.processes import ProcessId, end, family, guard
+from rlvr.cluster.processes import ProcessId, end, family
+from rlvr.cluster.session import Session, python_path
 from rlvr.cluster.stacks import StackDumps
 from rlvr.cluster.worker import Worker
 from rlvr.config import BudgetConfig, ClusterConfig, ConfigError
 
-CHECKOUT = Path(__file__).parents[2]
 EXIT_SECONDS = 1.0
 """For workers to go when Ray ends them; it reports a death that it did not cause."""
 END_SECONDS = 10.0
 """For killed processes to be gone; one inside a system call takes its time."""
-LEAST_STORE, LARGEST_STORE = 80 * 2**20, 1024 * 2**20
-"""Bytes of shared memory for Ray's object store; the least is Ray's own limit."""
 LEAST_CPUS = 0.001
 """Ray refuses a bundle of nothing."""
 
@@ -78,15 +70,11 @@ class Cluster:
         self._logs = run_dir.absolute() / "logs"
         self._asks = {ask.name: ask for ask in asks}
         self._workers: dict[str, Worker] = {}
+        self._session = Session(config, self._logs)
         self._dump_stacks = StackDumps(run_dir.absolute(), self._workers)
         self._group: PlacementGroup | None = None
         self._node_ids: list[str] = []
         """Of each ask, in their order."""
-        self._connected = False
-        self._temp: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._terminal: list[logging.Handler] | None = None
-        """Where Ray's messages went before they went to a file."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -110,64 +98,12 @@ class Cluster:
             raise RuntimeError("Ray already runs in this process: one cluster at a time")
         self._logs.mkdir(parents=True, exist_ok=True)
         try:
-            self._connect()
+            cores = sum(max(ask.cpus, LEAST_CPUS) for ask in self._asks.values())
+            self._session.join(cores=math.ceil(cores))
             await self._place()
         except BaseException:
             await self.stop()
             raise
-
-    def _connect(self) -> None:
-        """Bounded by Ray itself, which gives up on a node that does not come up."""
-        logger = logging.getLogger("ray")
-        self._terminal, logger.handlers = logger.handlers, []
-        logger.addHandler(logging.FileHandler(self._logs / "ray.log"))
-        # Says at each start that the cluster asks for a token, which it does unless told not to.
-        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-        local = self._config.address is None
-        settings = self._local_settings() if local else {"address": self._config.address}
-        terminate = signal.getsignal(signal.SIGTERM)
-        before = set(family([os.getpid()]))
-        self._connected = True  # from here on there may be something to leave
-        try:
-            _ray.init(
-                **settings,
-                configure_logging=False,
-                log_to_driver=False,
-                runtime_env={"env_vars": {"PYTHONPATH": _python_path(self._config.env)}},
-            )
-        except ConnectionError as error:
-            raise ConfigError(
-                f"cluster.address={self._config.address}: {error}. Check it with `ray status` on "
-                "this machine; a cluster that asks for a token needs RAY_AUTH_MODE=token here and "
-                "the same token as there (RAY_AUTH_TOKEN_PATH). Null starts Ray on this machine"
-            ) from error
-        finally:
-            # Ray puts its own handler there, which ends the process without a checkpoint.
-            with suppress(ValueError):  # not the main thread: Ray can't have changed it
-                signal.signal(signal.SIGTERM, terminate)
-        started = set(family([os.getpid()])) - before
-        if started:
-            # Ray's agents wait a minute for its dead head before they follow a killed driver.
-            self._guard = guard(pid for pid, _ in started)
-
-    def _local_settings(self) -> dict[str, Any]:
-        """Cores are book-keeping here, so a small machine may hold more workers than cores."""
-        # Not under TMPDIR or the run: Ray's sockets lie deep below, and 107 bytes is the limit.
-        self._temp = Path(tempfile.mkdtemp(prefix="rlvr-", dir="/tmp"))
-        cores = math.ceil(sum(max(ask.cpus, LEAST_CPUS) for ask in self._asks.values()))
-        # Batches pass through it, and what does not fit goes to disk.
-        shared = shutil.disk_usage("/dev/shm").free
-        return {
-            "address": "local",  # never a cluster that RAY_ADDRESS happens to name
-            "include_dashboard": False,
-            "num_cpus": max(os.cpu_count() or 1, cores),
-            "object_store_memory": min(LARGEST_STORE, max(LEAST_STORE, shared // 4)),
-            "_temp_dir": str(self._temp),
-            "_system_config": {
-                "prestart_worker_first_driver": False,  # they lack the workers' environment
-                "enable_metrics_collection": False,
-            },
-        }
 
     async def _place(self) -> None:
         asks = list(self._asks.values())
@@ -204,7 +140,7 @@ class Cluster:
 
         Args:
             cls_path: ``module:Class``, imported in the worker alone.
-            kwargs: of the constructor.
+            kwargs: of the constructor; what plug-in files made is imported there from its source.
             env: environment variables, set before anything is imported.
             concurrency: calls that may overlap.
 
@@ -278,7 +214,7 @@ class Cluster:
         if not ask.gpus:
             made["CUDA_VISIBLE_DEVICES"] = ""  # or it would sit on another worker's GPU
         merged = {**made, **self._config.env, **env}
-        return merged | {"PYTHONPATH": _python_path(merged)}
+        return merged | {"PYTHONPATH": python_path(merged)}
 
     def layout(self) -> list[Residence]:
         """Where each worker lives, in the order in which they were spawned."""
@@ -365,23 +301,7 @@ class Cluster:
         if self._group is not None:
             remove_placement_group(self._group)
             self._group = None
-        if self._connected:
-            _ray.shutdown()
-            self._connected = False
-        if self._guard is not None:
-            self._guard.kill()
-            self._guard.wait(END_SECONDS)
-            self._guard = None
-        if self._temp is not None:
-            for logs in self._temp.glob("session_2*/logs"):
-                shutil.copytree(logs, self._logs / "ray", dirs_exist_ok=True)
-            shutil.rmtree(self._temp, ignore_errors=True)
-            self._temp = None
-        if self._terminal is not None:
-            logger = logging.getLogger("ray")
-            for handler in logger.handlers:
-                handler.close()
-            logger.handlers, self._terminal = self._terminal, None
+        self._session.leave()
 
 
 async def _answer(asked: Awaitable[T], otherwise: T) -> T:
@@ -391,9 +311,3 @@ async def _answer(asked: Awaitable[T], otherwise: T) -> T:
     except NodeGone as error:
         log.warning("stopping without it: %s", error)
         return otherwise
-
-
-def _python_path(env: Mapping[str, str]) -> str:
-    """Workers import the driver's own checkout, whatever else is installed on their node."""
-    rest = env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    return os.pathsep.join(filter(None, [str(CHECKOUT), rest]))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rlvr.cluster.processes import answer_dumps, guard_group
+from rlvr.plugin_files import Source, serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +40,15 @@ class Identity:
 class Host:
     """Owns one worker's object, its log, and its answers to stack dumps."""
 
-    def __init__(self, *, log: Path, stacks: Path, concurrency: int) -> None:
+    def __init__(
+        self, *, log: Path, stacks: Path, concurrency: int, plugins: Mapping[str, Source]
+    ) -> None:
+        """``plugins``: the modules that arguments of later calls may be made of."""
         log.parent.mkdir(parents=True, exist_ok=True)
         redirect_output(log)
         self._dumps = answer_dumps(stacks)
         guard_group()
+        serve(plugins)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="worker")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._object: Any = None

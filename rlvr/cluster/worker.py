@@ -11,6 +11,7 @@ from typing import Any, cast
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from rlvr import plugin_files
 from rlvr.cluster.host import Identity
 from rlvr.cluster.placement import Ask
 from rlvr.cluster.processes import oom_kills, tail
@@ -57,7 +58,12 @@ class Worker:
         self, host: Any, cls_path: str, kwargs: Mapping[str, Any], concurrency: int
     ) -> None:
         """Start ``host``'s process and have the object made there."""
-        self.actor = host.remote(log=self.log, stacks=self.stacks, concurrency=concurrency)
+        self.actor = host.remote(
+            log=self.log,
+            stacks=self.stacks,
+            concurrency=concurrency,
+            plugins=plugin_files.sources(),
+        )
         self.identity = await self._wait(self.actor.identity.remote(), "__init__", "start")
         await self._wait(self.actor.make.remote(cls_path, kwargs), "__init__", "start")
 

@@ -6,9 +6,7 @@ their gradient; two GEMMs. That is 6 T H V flops, the least there is (a remateri
 takes 8), and memory for ``chunk * V`` numbers.
 
 Because the gradients are made in the forward pass, the loss must be token-local: a token's share
-may depend on that token alone. In return any such loss works here as plain torch. A loss that looks
-at more than one token is asked beforehand, on numbers from a first pass over the logits (two flops
-in six more), and its slopes make the loss of the second.
+may depend on that token alone. In return any such loss works here as plain torch.
 
 Names of tensors end in what they are indexed by:
     T  tokens     H  hidden size     V  vocabulary     C  rows of one chunk
@@ -86,48 +84,6 @@ def fused_head(
         hidden_TH, weight_VH, targets_T, token_loss, temperature, chunk, metrics
     )
     return HeadOutput(loss, logprobs_T, entropy_T, metrics)
-
-
-@dataclass(frozen=True, slots=True)
-class _Slope:
-    """A loss that is linear in log-probs and entropies, in the place of one that is not local."""
-
-    loss: Tensor
-    metrics: Mapping[str, Mean]
-
-
-def fused_head_of_sequences(
-    hidden_TH: Tensor,
-    weight_VH: Tensor,
-    targets_T: Tensor,
-    loss: TokenLoss,
-    *,
-    temperature: Tensor | float = 1.0,
-    chunk: int = 1024,
-) -> HeadOutput:
-    """As ``fused_head``, for a loss that has to see all T tokens at once."""
-    logprobs_T, entropy_T = logprobs(
-        hidden_TH, weight_VH, targets_T, temperature=temperature, chunk=chunk
-    )
-    every = slice(0, len(logprobs_T))
-    share, (along_logprob_T, along_entropy_T) = _share_and_slopes(
-        loss, every, logprobs_T, entropy_T
-    )
-
-    def linear(rows: slice, logprobs_C: Tensor, entropy_C: Tensor) -> Share:
-        value = _dot(along_logprob_T[rows], logprobs_C)
-        if along_entropy_T is not None:
-            value = value + _dot(along_entropy_T[rows], entropy_C)
-        return _Slope(value, {})
-
-    output = fused_head(
-        hidden_TH, weight_VH, targets_T, linear, temperature=temperature, chunk=chunk
-    )
-    metrics: Totals = {}
-    _add(metrics, share.metrics)
-    # The value of the loss itself, with the gradient of its tangent.
-    value = output.loss - output.loss.detach() + share.loss.detach()
-    return HeadOutput(value, logprobs_T, entropy_T, metrics)
 
 
 @torch.no_grad()
@@ -233,9 +189,9 @@ class _FusedHead(torch.autograd.Function):
                 logits_CV, exponents_CV, targets_C, temperature_C
             )
             logprobs_T[rows], entropy_T[rows] = logprobs_C, entropy_C
-            share, slopes = _share_and_slopes(token_loss, rows, logprobs_C, entropy_C)
+            share, slopes = share_and_slopes(token_loss, rows, logprobs_C, entropy_C)
             loss += share.loss.detach()
-            _add(metrics, share.metrics)
+            add_up(metrics, share.metrics)
             if not gradients.wanted:
                 continue
             hidden_CH = hidden_TH[rows]
@@ -329,7 +285,7 @@ class _Gradients:
         return hidden_TH, weight_VH
 
 
-def _share_and_slopes(
+def share_and_slopes(
     token_loss: TokenLoss, rows: slice, logprobs_C: Tensor, entropy_C: Tensor
 ) -> tuple[Share, tuple[Tensor, Tensor | None]]:
     """The loss of some tokens, and its derivatives along their log-probs and entropies."""
@@ -347,11 +303,6 @@ def _share_and_slopes(
     return share, (along_logprob_C, along_entropy_C)
 
 
-def _dot(slopes_C: Tensor, values_C: Tensor) -> Tensor:
-    """Where a slope is 0 its value counts for nothing, even one that is no number."""
-    return torch.where(slopes_C != 0, slopes_C * values_C, 0.0).sum()
-
-
 def _active(slopes: tuple[Tensor, Tensor | None]) -> Tensor | None:
     """Indices of the rows that the loss depends on; None for all of them.
 
@@ -362,7 +313,7 @@ def _active(slopes: tuple[Tensor, Tensor | None]) -> Tensor | None:
     return None if indices.numel() == active_C.numel() else indices
 
 
-def _add(totals: Totals, metrics: Mapping[str, Mean]) -> None:
+def add_up(totals: Totals, metrics: Mapping[str, Mean]) -> None:
     for name, mean in metrics.items():
         total, count = mean.total.detach(), mean.count.detach()
         if name in totals:

@@ -75,8 +75,8 @@ class Critic:
     def train(self, microbatches: Sequence[Mapping[str, Tensor]]) -> UpdateReport:
         """One optimizer update towards ``returns_T``; ``values_T`` are those of the step's start.
 
-        All ranks give as many micro-batches. An update whose gradient is not finite is left out
-        and counted in ``critic/skipped``.
+        All ranks give as many micro-batches. An update whose loss or gradient is not finite
+        is left out and counted in ``critic/skipped``.
         """
         tally = Tally(self._device)
         for index, tensors in enumerate(microbatches):

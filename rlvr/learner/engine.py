@@ -60,10 +60,16 @@ class Engine:
         return self._engine(*args)
 
     def backward(self, share: Tensor, *, last: bool) -> None:
-        """Add a micro-batch's gradient; ``last`` says that the update's others are done."""
+        """Add a micro-batch's gradient; ``last`` says that the update's others are done.
+
+        A share that is not finite makes all ranks skip the update, whatever its gradient is.
+        """
         self._engine.set_gradient_accumulation_boundary(last)
+        # NaN where the share is not finite, and 0 otherwise. In the gradient it reaches all ranks
+        # and is dropped as such; asking first would wait for the device.
+        poison = share.detach() * 0
         # DeepSpeed averages over the ranks.
-        self._engine.backward(share * self._world_size, scale_wrt_gas=False)
+        self._engine.backward(share * (self._world_size + poison), scale_wrt_gas=False)
 
     @property
     def lr(self) -> float:
@@ -72,7 +78,8 @@ class Engine:
         return self._settings.lr * min(1.0, (self.updates + 1) / max(1, warmup))
 
     def step(self) -> float | None:
-        """The gradient's norm before clipping; None where it is not finite and nothing changed."""
+        """The gradient's norm before clipping; None where the gradient or a share of the loss is
+        not finite, and nothing changed."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = self.lr
         norm = self._step_clipped() if self._zero_stage == 0 else self._step_zero()
@@ -137,6 +144,8 @@ def adamw(
         betas=optimizer.betas,
         eps=optimizer.eps,
         weight_decay=optimizer.weight_decay,
-        # In CPU memory the update is a pass over all states, or over each of them several times.
-        fused=settings.offload != "none",
+        # One pass over all states, and not one over each of them several times: in CPU memory that
+        # is the time of a step, on a GPU thousands of small kernels. The parameters move there
+        # later.
+        fused=settings.offload != "none" or torch.cuda.is_available(),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +43,9 @@ class LearnerGroup:
         """Train on a batch: ``updates_per_step`` optimizer updates, each on an equal share of its
         problems, or one for each problem where these are fewer. Returns the step's metrics.
 
+        Problems come in the order in which their rollouts were done, the shortest first, so several
+        updates get them shuffled; a resumed run shuffles alike.
+
         Raises:
             MismatchError: the first on-policy update shows another policy than was sampled.
             ValueError: a sample is longer than ``tokens_per_microbatch``.
@@ -49,8 +53,9 @@ class LearnerGroup:
         reports: list[UpdateReport] = []
         # Where credit went to a few problems only, such as those with a pair, there are fewer.
         updates = min(self._settings.updates_per_step, len({s.problem for s in batch.samples}))
-        for index, samples in enumerate(shares(batch.samples, updates)):
-            parts = self._work(samples, version=batch.version, on_policy=index == 0)
+        samples = batch.samples if updates == 1 else shuffled(batch.samples, seed=batch.version)
+        for index, share in enumerate(shares(samples, updates)):
+            parts = self._work(share, version=batch.version, on_policy=index == 0)
             answers = await self._on_each("train", parts, phase="train")
             reports += [cast(UpdateReport, answers[0]), _counts(parts)]
         return combined(reports)
@@ -87,7 +92,7 @@ class LearnerGroup:
         return work(
             Weighted(
                 samples=samples,
-                weights_B=weigh(lengths_B, max_tokens=settings.max_tokens),
+                weights_B=weigh(lengths_B, max_tokens=settings.max_tokens).astype(np.float32),
                 correct_weights_B=correct_weights_B,
             ),
             version=version,
@@ -165,7 +170,7 @@ def shares(samples: Sequence[TrainSample], updates: int) -> list[list[TrainSampl
     Raises:
         ValueError: there are fewer problems than updates.
     """
-    problems = [list(group) for _, group in groupby(samples, key=lambda s: s.problem)]
+    problems = _problems(samples)
     if len(problems) < updates:
         raise ValueError(
             f"updates_per_step={updates} with {len(problems)} problems in the batch: each update "
@@ -176,6 +181,17 @@ def shares(samples: Sequence[TrainSample], updates: int) -> list[list[TrainSampl
         [sample for problem in problems[start:stop] for sample in problem]
         for start, stop in pairwise(cuts)
     ]
+
+
+def shuffled(samples: Sequence[TrainSample], *, seed: int) -> list[TrainSample]:
+    """The problems in an order of chance, each one's samples together and in their own order."""
+    problems = _problems(samples)
+    random.Random(seed).shuffle(problems)
+    return list(chain.from_iterable(problems))
+
+
+def _problems(samples: Sequence[TrainSample]) -> list[list[TrainSample]]:
+    return [list(group) for _, group in groupby(samples, key=lambda s: s.problem)]
 
 
 def _counts(parts: Sequence[RankWork]) -> UpdateReport:

@@ -1,7 +1,9 @@
 """Low-rank adapters (LoRA, arXiv:2106.09685) in a language model that stays what it is.
 
 They are peft's layers, put in place: the model keeps its class, its trunk and its head; its own
-weights are frozen, and to anyone who asks for its weights it answers with the merged ones.
+weights are frozen, and to anyone who asks for its weights it answers with the merged ones. These
+are in the weights' own type: in bfloat16 a change under half a step of a weight is not in them yet,
+though the learner computes with it.
 """
 
 from __future__ import annotations
@@ -170,7 +172,9 @@ def _targeted(language_model: PreTrainedModel, targets: tuple[str, ...] | str) -
         else:
             named = {name for name in modules if name == target or name.endswith(f".{target}")}
         if not named:
-            raise ValueError(_refusal(language_model, target, "no layer has that name", linear))
+            whole = "no layer's whole name matches it"
+            reason = whole if isinstance(targets, str) else "no layer has that name"
+            raise ValueError(_refusal(language_model, target, reason, linear))
         if others := sorted(named - linear):
             kind = type(modules[others[0]]).__name__
             what = "the head" if modules[others[0]] is head else f"a {kind}"
@@ -184,5 +188,5 @@ def _refusal(language_model: nn.Module, target: str, reason: str, linear: set[st
     names = ", ".join(sorted({name.rpartition(".")[2] for name in linear})) or "none"
     return (
         f"learner.lora.targets has {target!r}: {reason} in {type(language_model).__name__}; take "
-        f"{ALL_LINEAR}, or some of its linear layers: {names}"
+        f"{ALL_LINEAR}, or a list of some of its linear layers: {names}"
     )

@@ -31,6 +31,8 @@ class LossInputs:
     """Bool, True on the tokens that train."""
     sequence_T: Tensor | None = None
     """Of each token, which sequence it belongs to: 0, 1, 2 ... with the tokens of each together."""
+    sequences: int | None = None
+    """How many these are. Without it they are counted, which waits for the device."""
     proximal_logprobs_T: Tensor | None = None
     """Of each token under the weights before the step's first update (nats). Where there are some,
     ratios are against these and no longer against ``sampled_logprobs_T``."""
@@ -65,6 +67,8 @@ class PolicyLoss(Protocol):
     all tokens of some sequences and finds ``sequence_T`` filled in. One that compares pairs adds
     ``pairs = True``: sequences 2i and 2i + 1 then are the better and the worse rollout of a
     problem. What it cannot do without it lists in ``needs``: ``proximal``, ``reference``.
+    ``uses_ratio = True`` says that it weighs tokens by their ratio to the old policy, and so may
+    not be corrected for the sampler where the sampler is the old policy.
     """
 
     def __call__(self, inputs: LossInputs) -> LossOutput: ...

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rlvr.kernels.head import (
-    TokenLoss,
-    Totals,
-    fused_head,
-    fused_head_of_sequences,
-    logprobs,
-)
+from rlvr.kernels.head import TokenLoss, Totals, fused_head, logprobs
+from rlvr.kernels.sequences import fused_head_of_sequences
 
 HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest difference in logits between the model's own head and the fused one."""
@@ -113,7 +108,10 @@ def load_policy(
     language_model = cast(PreTrainedModel, loaded)
     _switch_off_dropout(language_model)
     policy = PolicyModel(language_model, chunk=chunk)
+    # Attentions made for an accelerator run nowhere else, and the model is still on the CPU.
+    language_model.set_attn_implementation("eager")
     _check_head(policy, dtype)
+    language_model.set_attn_implementation(attention)
     if activation_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     # transformers checkpoints activations in training mode only; no dropout is left to mind it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -39,6 +40,10 @@ class Objective:
 
     Corrections multiply each other and weight the policy loss alone: a term such as a KL penalty
     or an entropy bonus sees all tokens with their plain weights.
+
+    Raises:
+        ValueError: when called without proximal log-probs, where a correction needs them beside a
+            loss with a ratio of its own (see ``PolicyLoss``).
     """
 
     loss: PolicyLoss
@@ -46,6 +51,7 @@ class Objective:
     corrections: tuple[Correction, ...] = ()
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
+        self._refuse_a_ratio_twice(inputs)
         metrics: dict[str, Mean] = {}
         factor_T = torch.ones_like(inputs.weights_T)
         for correction in self.corrections:
@@ -54,7 +60,13 @@ class Objective:
             metrics |= measured
         if self.corrections:
             metrics[MASKED] = masked_mean(factor_T == 0, inputs.mask_T)
-        policy = self.loss(replace(inputs, weights_T=inputs.weights_T * factor_T))
+        correct_T = inputs.correct_weights_T
+        corrected = replace(
+            inputs,
+            weights_T=inputs.weights_T * factor_T,
+            correct_weights_T=None if correct_T is None else correct_T * factor_T,
+        )
+        policy = self.loss(corrected)
         loss = policy.loss
         metrics |= policy.metrics
         for term in self.terms:
@@ -86,14 +98,40 @@ class Objective:
         return {name: term.state_dict() for name, term in self._controlled()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, term in self._controlled():
-            if name in state:
-                term.load_state_dict(state[name])
+        """
+        Raises:
+            ValueError: it is the state of other terms.
+        """
+        terms = dict(self._controlled())
+        if state.keys() != terms.keys():
+            raise ValueError(
+                f"the checkpoint remembers {', '.join(state) or 'nothing'}, and this objective has "
+                f"{', '.join(terms) or 'nothing'} to go on: a coefficient would start over; resume "
+                "with the saved learner.terms, or start from an export of the weights"
+            )
+        for name, term in terms.items():
+            term.load_state_dict(state[name])
+
+    def _refuse_a_ratio_twice(self, inputs: LossInputs) -> None:
+        if inputs.proximal_logprobs_T is not None or not getattr(self.loss, "uses_ratio", False):
+            return
+        twice = [c for c in self.corrections if "proximal" in getattr(c, "needs", ())]
+        if twice:
+            raise ValueError(
+                f"proximal_logprobs_T=None with {type(twice[0]).__name__} on "
+                f"{type(self.loss).__name__}: both would weigh tokens by the same ratio, to the "
+                "sampler; give each token's log-prob under the weights that the step starts from, "
+                "or leave the correction out"
+            )
 
     def _parts(self) -> Iterable[object]:
         return (self.loss, *self.terms, *self.corrections)
 
     def _controlled(self) -> Iterable[tuple[str, Controlled]]:
-        for index, term in enumerate(self.terms):
+        """By class, and by the place among those of that class: other terms don't rename it."""
+        seen: Counter[str] = Counter()
+        for term in self.terms:
             if isinstance(term, Controlled):
-                yield f"{index}:{type(term).__name__}", term
+                name = type(term).__name__
+                yield f"{name}:{seen[name]}", term
+                seen[name] += 1

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlvr.learner.planning import plan
-from rlvr.types import TrainSample, WeightVersion
+from rlvr.types import TokenScores, TrainSample, WeightVersion
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -105,8 +105,21 @@ class Weighted:
         )
 
 
-def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
+def columns_of(samples: Sequence[TrainSample]) -> frozenset[str]:
+    """Those optional arrays of ``Sequences`` that every one of the samples has numbers for."""
+    if not samples:
+        return frozenset()
+    there = [_optional(sample) for sample in samples]
+    return frozenset(n for n in there[0] if all(columns[n] is not None for columns in there))
+
+
+def flatten(
+    weighted: Weighted, *, version: WeightVersion, columns: frozenset[str] | None = None
+) -> Sequences:
     """Samples as flat arrays; ``version`` is that of their batch.
+
+    Where these are only a part of an update's samples, perhaps an empty one, ``columns`` are the
+    ``columns_of`` the whole.
 
     Raises:
         ValueError: a sample was not drawn at a temperature above 0.
@@ -120,7 +133,13 @@ def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
     rollouts = [sample.rollout for sample in samples]
     ids = [ids for rollout in rollouts for ids in (rollout.prompt_ids, rollout.completion_ids_T)]
     versions_T = _joined([rollout.versions_T for rollout in rollouts], np.int64)
-    scores = [sample.scores for sample in samples]
+    present = columns_of(samples) if columns is None else columns
+    there = [_optional(sample) for sample in samples]
+
+    def optional(name: str) -> Floats | None:
+        rows = [row for columns in there if (row := columns[name]) is not None]
+        return _joined(rows, np.float32) if name in present else None
+
     return Sequences(
         token_ids_N=_joined(ids, np.int32),
         prompt_lengths_B=np.array([len(r.prompt_ids) for r in rollouts], np.int64),
@@ -132,10 +151,10 @@ def flatten(weighted: Weighted, *, version: WeightVersion) -> Sequences:
         weights_B=weighted.weights_B,
         correct_weights_B=weighted.correct_weights_B,
         trains_B=np.array([sample.trains for sample in samples], np.bool_),
-        proximal_logprobs_T=_of_all([s and s.logprobs_T for s in scores]),
-        reference_logprobs_T=_of_all([s and s.reference_logprobs_T for s in scores]),
-        values_T=_of_all([s and s.values_T for s in scores]),
-        returns_T=_of_all([sample.returns_T for sample in samples]),
+        proximal_logprobs_T=optional("proximal_logprobs_T"),
+        reference_logprobs_T=optional("reference_logprobs_T"),
+        values_T=optional("values_T"),
+        returns_T=optional("returns_T"),
     )
 
 
@@ -152,6 +171,8 @@ def work(
     """What each rank has to do for one optimizer update on these samples."""
     rollouts = [sample.rollout for sample in weighted.samples]
     lengths_B = np.array([len(r.prompt_ids) + len(r.completion_ids_T) for r in rollouts], np.int64)
+    # A rank without samples has to hand its models the same arrays as the others.
+    columns = columns_of(weighted.samples)
     parts: list[RankWork] = []
     for microbatches in plan(
         lengths_B,
@@ -164,7 +185,7 @@ def work(
         ends = np.cumsum([len(microbatch) for microbatch in microbatches])
         parts.append(
             RankWork(
-                sequences=flatten(weighted.pick(mine), version=version),
+                sequences=flatten(weighted.pick(mine), version=version, columns=columns),
                 microbatches=tuple(np.split(np.arange(len(mine)), ends[:-1])),
                 layout=layout,
                 on_policy=on_policy,
@@ -254,10 +275,15 @@ def _advantages(sample: TrainSample) -> Sequence[float]:
     return [sample.advantage] * len(sample.rollout.completion_ids_T)
 
 
-def _of_all(parts: Sequence[Sequence[float] | None]) -> Floats | None:
-    """One array of all samples' numbers; None where some have none."""
-    known = [part for part in parts if part is not None]
-    return _joined(known, np.float32) if len(known) == len(parts) else None
+def _optional(sample: TrainSample) -> dict[str, Sequence[float] | None]:
+    """What a sample may have for each of its tokens, by the name of its array."""
+    scores = sample.scores or TokenScores()
+    return {
+        "proximal_logprobs_T": scores.logprobs_T,
+        "reference_logprobs_T": scores.reference_logprobs_T,
+        "values_T": scores.values_T,
+        "returns_T": sample.returns_T,
+    }
 
 
 def _joined(parts: Sequence[Sequence[float]], dtype: type[Number]) -> NDArray[Number]:

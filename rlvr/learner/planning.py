@@ -38,9 +38,10 @@ def plan(
     sorted_U = sizes_U[order_U]
     if len(sizes_U) and sorted_U[0] > tokens_per_microbatch:
         what = "a sample" if together == 1 else f"{together} samples that belong together"
+        least = "" if together == 1 else f"{together} x "
         raise ValueError(
             f"{what} of {sorted_U[0]} tokens exceeds tokens_per_microbatch="
-            f"{tokens_per_microbatch}: raise it to at least {'' if together == 1 else together} "
+            f"{tokens_per_microbatch}: raise it to at least {least}"
             "(sampling.max_prompt_tokens + sampling.max_tokens)"
         )
     fewest = len(_cuts(sorted_U, tokens_per_microbatch, layout))

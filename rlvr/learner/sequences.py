@@ -22,7 +22,7 @@ class Sequences:
             )
         self.index_T = inputs.sequence_T
         self._mask_T = inputs.mask_T
-        self.count = int(self.index_T.max()) + 1 if self.index_T.numel() else 0
+        self.count = _count(self.index_T) if inputs.sequences is None else inputs.sequences
         self.lengths_B = self.sums(inputs.mask_T.to(inputs.weights_T.dtype))
         """Tokens that train; 0 for a sequence that has none."""
 
@@ -43,3 +43,7 @@ class Sequences:
     def trains_B(self) -> Tensor:
         """Bool ``[B]``: whether any token of the sequence trains."""
         return self.lengths_B > 0
+
+
+def _count(index_T: Tensor) -> int:
+    return int(index_T.max()) + 1 if index_T.numel() else 0

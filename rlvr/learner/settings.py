@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, cast
 
 from rlvr.learner.aggregation import AGGREGATIONS
 from rlvr.learner.planning import LAYOUTS
@@ -31,6 +33,24 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     """Largest gradient norm; 0 switches clipping off."""
+
+    def __post_init__(self) -> None:
+        above = "take a finite number above 0"
+        least = "take 0 or a finite number above it"
+        for name, value, fits, remedy in (
+            ("lr", self.lr, 0 < self.lr < inf, f"{above}, such as 1e-6"),
+            ("warmup_steps", self.warmup_steps, 0 <= self.warmup_steps < inf, "take 0 or more"),
+            ("eps", self.eps, 0 < self.eps < inf, f"{above}, such as 1e-8"),
+            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < inf, least),
+            ("grad_clip", self.grad_clip, 0 <= self.grad_clip < inf, f"{least}; 0 clips nothing"),
+        ):
+            if not fits:
+                raise ValueError(f"optimizer.{name}={value}: AdamW can't train with it; {remedy}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"optimizer.betas={self.betas}: they say how much of two averages is kept at each "
+                "step; take two of at least 0 and below 1, such as [0.9, 0.999]"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +138,11 @@ class LoraSettings:
             raise ValueError(
                 f"learner.lora.targets={self.targets!r}: no layer would train; take all-linear"
             )
+        if wrong := _wrong_with(self.targets):
+            raise ValueError(
+                f"learner.lora.targets={self.targets!r}: {wrong}; take all-linear, names such as "
+                "[q_proj, v_proj], or a regular expression for whole names"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +212,25 @@ class LearnerSettings:
                 "DeepSpeed accumulates gradients in bfloat16 and small ones are lost; take "
                 "zero_stage 2 or 3 (2 costs nothing on one rank), or dtype=float32"
             )
+        is_flash = self.attention.startswith(VARIABLE_LENGTH)
+        if is_flash and self.dtype == "float32":
+            raise ValueError(
+                f"learner.attention={self.attention} with dtype=float32: flash attention computes "
+                "in half precision alone; take dtype=bfloat16, or attention=sdpa"
+            )
         if self.layout == "auto":
-            packed = self.attention.startswith(VARIABLE_LENGTH)
-            object.__setattr__(self, "layout", "packed" if packed else "padded")
+            object.__setattr__(self, "layout", "packed" if is_flash else "padded")
+
+
+def _wrong_with(targets: Any) -> str:
+    """Why these can't name layers; empty where they can."""
+    if isinstance(targets, tuple):
+        names = cast(tuple[Any, ...], targets)
+        return "" if all(isinstance(name, str) for name in names) else "not all of it are names"
+    if not isinstance(targets, str):
+        return "neither names nor an expression"
+    try:
+        re.compile(targets)
+    except re.error as error:
+        return f"no regular expression ({error})"
+    return ""

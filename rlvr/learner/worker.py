@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib
-import os
 import resource
-import socket
 from array import array
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,27 +17,23 @@ from transformers.utils.logging import disable_progress_bar
 
 from rlvr.learner import diagnostics
 from rlvr.learner.critic import Critic
-from rlvr.learner.deepspeed_config import load_deepspeed
+from rlvr.learner.device_batch import DeviceBatch, device_batch
 from rlvr.learner.engine import Engine, adamw
 from rlvr.learner.lora import add_adapters
-from rlvr.learner.loss import LossInputs, LossOutput
+from rlvr.learner.loss import LossOutput
 from rlvr.learner.mismatch import check_mismatch, measure_mismatch
 from rlvr.learner.model import PolicyModel, check_packing, load_policy
 from rlvr.learner.objective import Objective
-from rlvr.learner.packing import Ints, RankWork, collate
+from rlvr.learner.packing import RankWork
 from rlvr.learner.parameters import export, full_parameters, probe_tokens
 from rlvr.learner.random_state import random_state, restore_random_state, seed_all
 from rlvr.learner.reference import AnyReference, load_reference
+from rlvr.learner.rendezvous import free_address, join
 from rlvr.learner.report import UpdateReport, merged
 from rlvr.learner.settings import LearnerSettings
 from rlvr.learner.tally import Tally
 from rlvr.types import TokenScores, WeightVersion
 from rlvr.weights.base import LogprobProbe, WeightManifest, WeightSender
-
-INPUTS = tuple(
-    field.name for field in fields(LossInputs) if field.name not in ("logprobs_T", "entropy_T")
-)
-"""What a loss is given of a micro-batch; the names are the same there."""
 
 
 class LearnerWorker:
@@ -68,30 +60,17 @@ class LearnerWorker:
 
     def address(self) -> tuple[str, int]:
         """Host and a free port at which rank 0 will meet the others."""
-        with socket.socket() as listener:
-            listener.bind(("", 0))
-            return _host(), int(listener.getsockname()[1])
+        return free_address()
 
     def start(self, host: str, port: int) -> None:
         """Join the other ranks, load the models and build their engines."""
         settings = self._settings
-        os.environ.update(
-            RANK=str(self._rank),
-            WORLD_SIZE=str(self._world_size),
-            # Each process sees only the GPU that is its own.
-            LOCAL_RANK="0",
-            LOCAL_WORLD_SIZE="1",
-            LOCAL_SIZE="1",
-            MASTER_ADDR=host,
-            MASTER_PORT=str(port),
-        )
-        # Not at the top: it settles on an accelerator when it is imported.
-        deepspeed = load_deepspeed()
-        deepspeed.init_distributed(
-            dist_backend="nccl" if self._device.type == "cuda" else "gloo",
-            auto_mpi_discovery=False,
-            verbose=False,
-            timeout=datetime.timedelta(seconds=settings.collective_timeout),
+        deepspeed = join(
+            (host, port),
+            rank=self._rank,
+            world_size=self._world_size,
+            device=self._device,
+            timeout=settings.collective_timeout,
         )
         disable_progress_bar()
         seed_all(settings.seed + self._rank)
@@ -134,7 +113,7 @@ class LearnerWorker:
         """
         columns: dict[str, list[Tensor]] = {}
         for samples_B in work.microbatches:
-            tensors = self._tensors(work, samples_B)
+            tensors = device_batch(work, samples_B, self._device).tensors
             scored: dict[str, Tensor] = {}
             if self._settings.recompute_logprobs:
                 scored["logprobs_T"] = self._logprobs(tensors)
@@ -159,7 +138,8 @@ class LearnerWorker:
         """One optimizer update on this rank's part; all ranks call it with as many micro-batches.
 
         An update whose loss or gradient is not finite is left out and counted in
-        ``actor/skipped``. While the critic is pretrained the policy stays as it is.
+        ``actor/skipped``. While the critic is pretrained the policy stays as it is; only its
+        log-probs are held against the sampler's, once.
 
         Raises:
             MismatchError: in the first on-policy update since the start, the sampler's log-probs
@@ -168,8 +148,10 @@ class LearnerWorker:
         reports: list[UpdateReport] = []
         if self._critic is None or not self._critic.is_pretraining:
             reports.append(self._train_actor(work))
+        elif work.on_policy and not self._is_checked:
+            reports.append(self._measure_actor(work))
         if self._critic is not None:
-            parts = [self._tensors(work, samples_B) for samples_B in work.microbatches]
+            parts = [batch.tensors for batch in self._on_device(work)]
             reports.append(self._critic.train(parts))
         return merged(reports)
 
@@ -274,26 +256,20 @@ class LearnerWorker:
             parts["reference"] = self._reference
         return parts
 
-    def _tensors(self, work: RankWork, samples_B: Ints) -> dict[str, Tensor]:
-        """A micro-batch on the rank's device, by the names of its fields."""
-        microbatch = collate(work.sequences, samples_B, layout=work.layout)
-        return {
-            name: torch.from_numpy(array).to(self._device, non_blocking=True)
-            for name in microbatch.__dataclass_fields__
-            if (array := getattr(microbatch, name)) is not None
-        }
+    def _on_device(self, work: RankWork) -> Iterator[DeviceBatch]:
+        """The micro-batches of an update, one after the other."""
+        for samples_B in work.microbatches:
+            yield device_batch(work, samples_B, self._device)
 
     def _train_actor(self, work: RankWork) -> UpdateReport:
         tally = Tally(self._device)
-        for index, samples_B in enumerate(work.microbatches):
-            tensors = self._tensors(work, samples_B)
-            share = self._share(tensors, tally, measured=work.on_policy)
+        for index, batch in enumerate(self._on_device(work)):
+            share = self._share(batch, tally, measured=work.on_policy)
             self._actor.backward(share, last=index == len(work.microbatches) - 1)
         tally.add_max("perf/peak_rss_mb", _peak_rss_mb())
         tally.reduce()
-        bound = self._settings.mismatch_bound
-        if work.on_policy and not self._is_checked and bound is not None:
-            self._is_checked = check_mismatch(tally, bound)
+        if work.on_policy:
+            self._check(tally)
         lr = self._actor.lr
         norm = self._actor.step()
         measured = {name: total / count for name, (total, count) in tally.means.items() if count}
@@ -314,16 +290,29 @@ class LearnerWorker:
             latest={"actor/lr": lr},
         )
 
-    def _share(self, tensors: Mapping[str, Tensor], tally: Tally, *, measured: bool) -> Tensor:
+    def _measure_actor(self, work: RankWork) -> UpdateReport:
+        """The mismatch in an update that does not train the policy."""
+        tally = Tally(self._device)
+        for batch in self._on_device(work):
+            logprobs_T = self._logprobs(batch.tensors)
+            measure_mismatch(tally, batch.inputs(logprobs_T, torch.zeros_like(logprobs_T)))
+        tally.reduce()
+        self._check(tally)
+        return UpdateReport(means=tally.means, sums={}, maxima=tally.maxima, latest={})
+
+    def _check(self, tally: Tally) -> None:
+        """Hold the first on-policy update to the bound on the mismatch."""
+        bound = self._settings.mismatch_bound
+        if not self._is_checked:
+            self._is_checked = bound is None or check_mismatch(tally, bound)
+
+    def _share(self, batch: DeviceBatch, tally: Tally, *, measured: bool) -> Tensor:
         """This micro-batch's share of the loss, and its metrics into the tally."""
-        given = {name: tensors[name] for name in INPUTS if name in tensors}
 
         def token_loss(rows: slice, logprobs_C: Tensor, entropy_C: Tensor) -> LossOutput:
-            of_rows = {name: values_T[rows] for name, values_T in given.items()}
-            return self._objective(
-                LossInputs(logprobs_T=logprobs_C, entropy_T=entropy_C, **of_rows)
-            )
+            return self._objective(batch.inputs(logprobs_C, entropy_C, rows))
 
+        tensors = batch.tensors
         loss, logprobs_T, entropy_T, metrics = self._actor(
             tensors["token_ids_RS"],
             tensors.get("position_ids_RS"),
@@ -337,7 +326,7 @@ class LearnerWorker:
         for name, (total, count) in metrics.items():
             tally.add_mean(name, total, count)
         if measured:
-            inputs = LossInputs(logprobs_T=logprobs_T, entropy_T=entropy_T, **given)
+            inputs = batch.inputs(logprobs_T, entropy_T)
             measure_mismatch(tally, inputs)
             means, maxima = diagnostics.measure(inputs)
             for name, mean in means.items():
@@ -380,13 +369,3 @@ def _rank_file(directory: str, rank: int) -> Path:
 def _peak_rss_mb() -> float:
     """Of this process, in MiB; Linux counts it in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _host() -> str:
-    """This machine's address as other machines see it. Nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:  # no route: a machine by itself
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from rlvr.remote import Remote
@@ -48,6 +49,7 @@ class RolloutPool:
         n: int,
         epoch_key: str,
         sampling: Sampling | None = None,
+        max_tokens: int | None = None,
         prefix_ids: Sequence[int] = (),
     ) -> RolloutGroup:
         """``n`` rollouts of one problem, all on the engine with the fewest in flight.
@@ -55,12 +57,17 @@ class RolloutPool:
         One engine, so that the prompt's KV cache is shared. ``epoch_key`` tells visits of the same
         problem apart; the same key draws the same tokens on any engine (given the same weights).
         With ``prefix_ids`` they go on from there, and the prefix counts as a part of the prompt.
+        ``sampling`` takes the place of the pool's own, whose temperature may move; ``max_tokens``
+        that of its limit alone.
 
         Raises:
             WeightProofError: the engine holds weights that failed their proof.
             WorkerDied, PhaseTimeout: from the engine's process.
         """
         prompt_ids = (*self._render(problem), *prefix_ids)
+        drawn = sampling or self._current()
+        if max_tokens is not None:
+            drawn = replace(drawn, max_tokens=max_tokens)
         index = min(range(len(self._workers)), key=self._in_flight.__getitem__)
         self._in_flight[index] += n
         try:
@@ -69,7 +76,7 @@ class RolloutPool:
                 await self._workers[index].call(
                     "generate",
                     prompt_ids,
-                    sampling=sampling or self._current(),
+                    sampling=drawn,
                     seeds=tuple(
                         sample_seed(self._seed, problem.id, epoch_key, sample)
                         for sample in range(n)

@@ -17,7 +17,8 @@ from tests.conftest import problem, rollout
 
 WHITENED = [ReinforcePpBaseline(), Gdpo(weights={"all": 1.0})]
 BALANCED = [*[Grpo(std="batch"), Grpo(std="batch", ddof=0)], Gpg()]
-ALL = [*WHITENED, *BALANCED, ReinforceBatchMean(), Gdpo(weights={"all": 1.0}, over="rollouts")]
+OVER_ROLLOUTS = [Grpo(mean="batch", std="batch"), Gdpo(weights={"all": 1.0}, over="rollouts")]
+ALL = [*WHITENED, *BALANCED, ReinforceBatchMean(), *OVER_ROLLOUTS]
 
 # A rollout is its reward, in whole steps, and its length.
 ROLLOUTS = st.tuples(st.integers(-8, 8).map(lambda step: step / 8), st.integers(1, 5))

@@ -76,8 +76,39 @@ def test_tokens_outside_the_mask_are_as_if_they_were_not_there(tokens, gamma, la
 
 
 def test_rewards_and_values_that_do_not_match_are_refused():
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match=r"5 rewards with 4 values.*give each token one"):
         gae(REWARDS, VALUES[1:], gamma=1.0, lam=1.0)
+    with pytest.raises(ValueError, match="mask of 4: give each token one"):
+        gae(REWARDS, VALUES, gamma=1.0, lam=1.0, mask_T=[True] * 4)
+    episodes = [
+        Episode(rewards_T=[0.0, 1.0], values_T=[0.5, 0.25]),
+        Episode(rewards_T=[0.0, 1.0, 2.0], values_T=[0.5]),
+    ]
+    with pytest.raises(ValueError, match=r"3 rewards with 1 values.*give each token one"):
+        Gae().over_tokens(episodes)
+
+
+def step_by_step(rewards, values, *, gamma, lam):
+    """As the paper writes it: the discounted sum of what each later token surprises by."""
+    following = [*values[1:], 0.0]
+    deltas = [r + gamma * n - v for r, n, v in zip(rewards, following, values, strict=True)]
+    return [
+        sum((gamma * lam) ** (later - t) * deltas[later] for later in range(t, len(deltas)))
+        for t in range(len(deltas))
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(batch=st.lists(TOKENS, max_size=6), gamma=SHARES, lams=st.tuples(SHARES, SHARES))
+def test_episodes_of_all_lengths_are_estimated_each_on_its_own(batch, gamma, lams):
+    rows = [tuple(zip(*tokens, strict=True)) for tokens in batch]
+    estimator = Gae(gamma=gamma, lambda_actor=lams[0], lambda_critic=lams[1])
+    credits = estimator.over_tokens([Episode(rewards_T=r, values_T=v) for r, v in rows])
+    for (rewards, values), credit in zip(rows, credits, strict=True):
+        actor, critic = (step_by_step(rewards, values, gamma=gamma, lam=lam) for lam in lams)
+        assert credit.advantages_T == pytest.approx(actor, abs=1e-12)
+        targets = [a + v for a, v in zip(critic, values, strict=True)]
+        assert credit.returns_T == pytest.approx(targets, abs=1e-12)
 
 
 def test_the_policys_lambda_does_not_reach_the_critics_targets():
@@ -89,7 +120,8 @@ def test_the_policys_lambda_does_not_reach_the_critics_targets():
 def test_equal_lambdas_share_one_estimate():
     ppo = Gae(lambda_actor=0.95, lambda_critic=0.95)
     (credit,) = ppo.over_tokens([Episode(rewards_T=REWARDS, values_T=VALUES)])
-    assert (credit.advantages_T, credit.returns_T) == gae(REWARDS, VALUES, gamma=1.0, lam=0.95)
+    alone = gae(REWARDS, VALUES, gamma=1.0, lam=0.95)
+    assert (credit.advantages_T.tolist(), credit.returns_T.tolist()) == alone
 
 
 def test_whitening_is_over_all_tokens_of_the_batch_and_leaves_the_returns():
@@ -108,7 +140,7 @@ def test_whitening_is_over_all_tokens_of_the_batch_and_leaves_the_returns():
 
 def test_a_critic_that_knows_every_reward_leaves_nothing_to_learn():
     (credit,) = Gae(whiten=True).over_tokens([Episode(rewards_T=[0.0, 1.0], values_T=[1.0, 1.0])])
-    assert credit.advantages_T == [0.0, 0.0]
+    assert credit.advantages_T.tolist() == [0.0, 0.0]
 
 
 def test_it_asks_for_a_critic_and_says_so_where_there_is_none():

@@ -23,7 +23,7 @@ BALANCED = [
     *CENTRED,
     *[Grpo(), Grpo(ddof=0), Grpo(std="batch"), PassAtK(k=2), MaxRl(), Pshw(), Gpg()],
 ]
-COMPARING = [*BALANCED, PassAtK(k=3), BestOfGroup()]
+COMPARING = [*BALANCED, PassAtK(k=3), BestOfGroup(), BestOfGroup(std="group")]
 
 # Whole steps: differences that are lost in rounding would say nothing about an estimator.
 REWARDS = st.lists(st.integers(-8, 8).map(lambda step: step / 8), min_size=0, max_size=9)

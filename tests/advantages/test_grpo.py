@@ -39,6 +39,45 @@ def test_the_deviation_of_the_batch_is_that_of_all_its_rewards(settings, deviati
     assert quarters == pytest.approx([a / deviation for a in (-0.25, -0.25, -0.25, 0.75)])
 
 
+# The same eight rewards, held against their own mean of 3/8.
+@pytest.mark.parametrize(
+    ("settings", "deviation"),
+    [
+        ({"std": "batch"}, (15 / 56) ** 0.5 + 1e-6),
+        ({"std": "batch", "ddof": 0, "eps": 0.0}, (15 / 64) ** 0.5),
+        ({"std": "none"}, 1.0),
+    ],
+)
+def test_under_the_mean_of_the_batch_every_rollout_is_held_against_all(settings, deviation):
+    advantage = Grpo(mean="batch", **settings)
+    halves, quarters = advantage.over_batch([graded(*HALF), graded(*QUARTER)])
+    high, low = 0.625 / deviation, -0.375 / deviation
+    assert halves == pytest.approx([high, low, low, high], abs=1e-12)
+    assert quarters == pytest.approx([low, low, low, high], abs=1e-12)
+
+
+def test_under_the_mean_of_the_batch_a_group_of_equal_rewards_trains():
+    # Mean 3/5, squares 6/5.
+    groups = [graded(1.0, 1.0), graded(0.0), graded(), graded(0.0, 1.0)]
+    advantages = Grpo(mean="batch", std="batch", eps=0.0).over_batch(groups)
+    high, low = 0.4 / 0.3**0.5, -0.6 / 0.3**0.5
+    assert [len(row) for row in advantages] == [2, 1, 0, 2]
+    flat = [a for row in advantages for a in row]
+    assert flat == pytest.approx([high, high, low, low, high], abs=1e-12)
+
+
+@pytest.mark.parametrize("std", ["batch", "none"])
+def test_a_batch_of_equal_rewards_gets_zeros_under_its_own_mean(std):
+    advantage = Grpo(mean="batch", std=std)
+    assert advantage.over_batch([graded(0.1, 0.1), graded(0.1)]) == [[0.0, 0.0], [0.0]]
+    assert advantage.over_batch([]) == []
+
+
+@pytest.mark.parametrize("std", ["batch", "none"])
+def test_a_group_alone_is_the_whole_batch(std):
+    assert Grpo(mean="batch", std=std)(graded(*QUARTER)) == Grpo(std=std)(graded(*QUARTER))
+
+
 @pytest.mark.parametrize("advantage", [Grpo(), Grpo(ddof=0), Grpo(std="none")])
 def test_other_groups_change_nothing_where_the_deviation_is_not_the_batchs(advantage):
     groups = [graded(*HALF), graded(*QUARTER), graded(5.0, 5.0)]
@@ -88,6 +127,8 @@ def test_a_difference_that_means_nothing_is_not_blown_up():
     ("settings", "says"),
     [
         ({"std": "step"}, "std='step'"),
+        ({"mean": "step"}, "mean='step'"),
+        ({"mean": "batch"}, "mean='batch' with std='group'"),
         ({"ddof": 2}, "ddof=2"),
         ({"eps": -1.0}, "eps=-1.0"),
         ({"eps": float("nan")}, "eps=nan"),

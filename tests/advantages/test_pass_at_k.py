@@ -74,3 +74,19 @@ def test_where_every_set_is_as_good_nothing_trains(k, rewards):
 def test_a_k_that_makes_no_sets_is_refused(k):
     with pytest.raises(ValueError, match=rf"k={k}.*take"):
         PassAtK(k=k)
+
+
+def test_a_difference_that_means_nothing_is_not_blown_up():
+    noisy = graded(1.0, 1.0, 1.0, 1.0 + 1e-15)
+    assert max(PassAtK(k=2)(noisy)) > 0.5
+    assert PassAtK(k=2, min_std=1e-9)(noisy) == [0.0] * 4
+    # Half of the pairs hold the right answer: a deviation of 1/2.
+    alone = graded(0.0, 0.0, 0.0, 1.0)
+    assert PassAtK(k=2, min_std=0.49)(alone) == PassAtK(k=2)(alone) != [0.0] * 4
+    assert PassAtK(k=2, min_std=0.5)(alone) == [0.0] * 4
+
+
+@pytest.mark.parametrize("min_std", [-0.1, float("nan"), float("inf")])
+def test_a_deviation_that_can_not_be_is_refused(min_std):
+    with pytest.raises(ValueError, match=rf"min_std={min_std}.*take"):
+        PassAtK(k=2, min_std=min_std)

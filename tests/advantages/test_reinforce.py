@@ -1,7 +1,12 @@
 import pytest
 
 from rlvr.advantages.base import BatchAdvantage, Stateful
-from rlvr.advantages.reinforce import Reinforce, ReinforceBatchMean, ReinforceRunningMean
+from rlvr.advantages.reinforce import (
+    Reinforce,
+    ReinforceBatchMean,
+    ReinforceRunningMean,
+    effective_positive_fraction,
+)
 from tests.conftest import graded
 
 
@@ -90,3 +95,42 @@ def test_what_they_offer_can_be_asked():
 def test_a_decay_that_forgets_nothing_or_too_much_is_refused(decay):
     with pytest.raises(ValueError, match=rf"decay={decay}.*take"):
         ReinforceRunningMean(decay=decay)
+
+
+@pytest.mark.parametrize(
+    ("p", "baseline", "expected"),
+    [
+        (0.5, 0.0, 0.5),
+        (0.5, 0.5, 0.25),  # 0.5 x 0.5 against 0.5 x 1.5
+        (0.2, -0.5, 3 / 7),  # 0.2 x 1.5 against 0.8 x 0.5
+        (0.8, 0.5, 4 / 7),  # 0.8 x 0.5 against 0.2 x 1.5
+        (0.3, -1.0, 1.0),
+        (0.3, 1.0, 0.0),
+        (0.0, 0.5, 0.0),
+        (1.0, 0.5, 1.0),
+    ],
+)
+def test_a_baseline_moves_weight_between_right_and_wrong(p, baseline, expected):
+    assert effective_positive_fraction(p, baseline) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_effective_fraction_is_the_share_of_the_advantages():
+    advantages = Reinforce(baseline=-0.3)(graded(1.0, 1.0, -1.0, -1.0, -1.0))
+    share = sum(a for a in advantages if a > 0) / sum(map(abs, advantages))
+    assert effective_positive_fraction(0.4, -0.3) == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("p", "baseline", "says"),
+    [
+        (1.1, 0.0, r"p=1.1"),
+        (float("nan"), 0.0, r"p=nan"),
+        (0.5, -1.1, r"baseline=-1.1"),
+        (0.5, float("nan"), r"baseline=nan"),
+        (1.0, 1.0, r"baseline=1.0 with p=1.0"),
+        (0.0, -1.0, r"baseline=-1.0 with p=0.0"),
+    ],
+)
+def test_a_fraction_of_nothing_is_refused(p, baseline, says):
+    with pytest.raises(ValueError, match=f"{says}.*take"):
+        effective_positive_fraction(p, baseline)

@@ -51,12 +51,12 @@ def test_the_discount_is_of_what_follows(gamma, expected):
 def test_rewards_that_are_all_equal_and_at_the_end_train_nothing():
     episodes = [Episode(rewards_T=[0.0] * n + [0.1]) for n in (0, 3, 7)]
     for credit in ReinforcePp().over_tokens(episodes):
-        assert credit.advantages_T == [0.0] * len(credit.advantages_T)
+        assert not any(credit.advantages_T)
 
 
 def test_a_batch_of_one_token_trains_nothing():
     (credit,) = ReinforcePp().over_tokens([Episode(rewards_T=[1.0])])
-    assert credit.advantages_T == [0.0]
+    assert credit.advantages_T.tolist() == [0.0]
 
 
 def test_it_needs_no_critic():

@@ -17,6 +17,12 @@ def test_a_short_completion_looks_no_further_than_one_token(tokens):
     assert length_adaptive_lambda(tokens) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("tokens", [0, -3])
+def test_a_completion_of_no_tokens_has_no_lambda(tokens):
+    with pytest.raises(ValueError, match=rf"tokens={tokens}.*take 1 or more"):
+        length_adaptive_lambda(tokens)
+
+
 @pytest.mark.parametrize("tokens", [30, 400, 5000])
 def test_the_weights_of_what_follows_add_up_to_a_share_of_the_length(tokens):
     assert 1 / (1 - length_adaptive_lambda(tokens, alpha=0.5)) == pytest.approx(0.5 * tokens)
@@ -39,7 +45,7 @@ def test_whitening_is_a_choice():
     (credit,) = LengthAdaptiveGae(whiten=True).over_tokens(episodes)
     assert sum(credit.advantages_T) == pytest.approx(0.0, abs=1e-12)
     (credit,) = LengthAdaptiveGae().over_tokens(episodes)
-    assert credit.advantages_T == [-0.25, 0.75]
+    assert credit.advantages_T.tolist() == [-0.25, 0.75]
 
 
 def test_it_asks_for_a_critic():

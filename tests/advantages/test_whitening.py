@@ -42,6 +42,11 @@ def test_a_count_is_as_many_repetitions(pairs):
     assert whitened([numbers], [counts])[0] == pytest.approx(expected, abs=1e-9)
 
 
+def test_counts_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"counts of \[2, 1\] numbers for rows of \[1, 2\]: give"):
+        whitened([[0.0], [1.0, 2.0]], [[1, 1], [1]])
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -1.0])
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
 def test_equal_numbers_become_exact_zeros(value, count):

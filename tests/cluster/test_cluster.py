@@ -7,6 +7,7 @@ import time
 import psutil
 import pytest
 
+from rlvr import plugin
 from rlvr.cluster.cluster import Cluster
 from rlvr.cluster.placement import Ask
 from rlvr.config import BudgetConfig, ClusterConfig, ConfigError
@@ -113,6 +114,17 @@ def test_an_error_in_the_constructor_arrives_as_it_is(cluster, runner):
         runner.run(cluster.spawn("b", "tests.cluster.workers:Unmakeable"))
 
 
+def test_a_worker_gets_and_returns_what_a_plug_in_file_made(cluster, runner, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from fractions import Fraction\n\nclass Half(Fraction):\n    pass\n")
+    half = plugin.build({"_target_": f"{path}:Half", "numerator": 1}, denominator=2)
+    path.unlink()
+    worker = runner.run(cluster.spawn("e", TOY, {"start": half}))
+    assert runner.run(worker.call("add", half, phase="generate")) == 1
+    kept = runner.run(worker.call("started_with", phase="generate"))
+    assert (type(kept), kept) == (type(half), half)
+
+
 def test_a_killed_worker_is_named_with_its_last_words(cluster, runner):
     worker = runner.run(cluster.spawn("c", TOY))
     pid = worker.identity.pid
@@ -198,7 +210,7 @@ async def main():
     asyncio.create_task(b.call("sleep_in_a_thread", 600, phase="generate"))
     await asyncio.sleep(0.3)
     pids = [p.pid for p in psutil.Process().children(recursive=True)]
-    print(cluster._temp, *pids, flush=True)
+    print(cluster._session._temp, *pids, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """

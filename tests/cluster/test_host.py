@@ -13,7 +13,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr("rlvr.cluster.host.redirect_output", lambda log: None)
     monkeypatch.setattr("rlvr.cluster.host.answer_dumps", lambda path: None)
     monkeypatch.setattr("rlvr.cluster.host.guard_group", lambda: None)
-    return Host(log=tmp_path / "a.log", stacks=tmp_path / "a.stacks", concurrency=1)
+    return Host(log=tmp_path / "a.log", stacks=tmp_path / "a.stacks", concurrency=1, plugins={})
 
 
 def run(host, cls, *calls):

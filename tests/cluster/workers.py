@@ -26,6 +26,9 @@ class Toy:
     def add(self, a, b=0):
         return self.start + a + b
 
+    def started_with(self):
+        return self.start
+
     async def add_later(self, a):
         await asyncio.sleep(0.01)
         return self.start + a

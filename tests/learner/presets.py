@@ -117,6 +117,7 @@ TOKEN_LOSSES = [
     _preset("dppo by kl", DppoKl(max_kl=0.002)),
     _preset("dro", Dro(beta=0.1)),
     _preset("prime-rl", PrimeRl(max_fall=0.02, max_rise=0.02)),
+    _preset("clipped and summed", Clipped(clip_high=0.28), aggregation="token-sum"),
 ]
 SEQUENCE_LOSSES = [
     _preset("gspo", Gspo(), **SEQUENCE_MEAN),

@@ -30,10 +30,10 @@ class HostedCritic(Hosted):
     def train(self, seeds):
         return self.critic.train(self.mine(seeds))
 
-    def train_on_nan(self, seeds):
+    def train_on(self, seeds, one_return):
         microbatches = self.mine(seeds)
         if self.rank == 0:
-            microbatches[-1]["returns_T"][3] = float("nan")
+            microbatches[-1]["returns_T"][3] = one_return
         return self.critic.train(microbatches)
 
     def train_on_equal_returns(self, seeds):
@@ -238,11 +238,12 @@ def test_equal_returns_leave_no_variance_to_explain(critic):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("one_return", [float("nan"), 3e19], ids=["gradient", "loss alone"])
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_an_update_that_is_not_finite_is_skipped_and_counted(critic, tied, zero_stage):
+def test_an_update_that_is_not_finite_is_skipped_and_counted(critic, tied, zero_stage, one_return):
     made = critic(world_size=2, changes={"zero_stage": zero_stage}, only_steps=1)
     before = made.parameters()
-    metrics = combined([made.train_on_nan(SEEDS)])
+    metrics = combined([made.train_on(SEEDS, one_return)])
     assert metrics["critic/skipped"] == 1
     assert "critic/grad_norm" not in metrics
     assert_same(made.parameters(), before, atol=0)

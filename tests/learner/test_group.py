@@ -1,12 +1,15 @@
 """How a step is split and its failures are told, with ranks that only answer."""
 
 import asyncio
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from rlvr.learner.group import LearnerGroup, shares
+from rlvr.learner.group import LearnerGroup, shares, shuffled
 from rlvr.learner.report import UpdateReport, combined
 from rlvr.remote import WorkerDied
+from rlvr.types import WeightVersion
 from tests.learner.ranks import batch, settings
 
 
@@ -56,6 +59,42 @@ def test_shares_hold_whole_problems():
     assert sorted(len(part) for part in parts) == [6, 9]
     with pytest.raises(ValueError, match="updates_per_step=6 with 5 problems"):
         shares(samples, 6)
+
+
+def test_shuffled_problems_keep_their_samples_together_and_in_order():
+    samples = batch(problems=9, rollouts=4).samples
+    found = shuffled(samples, seed=3)
+    order = [sample.problem for sample in found[::4]]
+    assert order != sorted(order) == list(range(9))
+    for index, problem in enumerate(order):
+        mine = [sample for sample in samples if sample.problem == problem]
+        assert found[4 * index : 4 * index + 4] == mine
+    assert shuffled(samples, seed=3) == found
+    assert shuffled(samples, seed=4) != found
+    assert [sample.problem for sample in samples] == sorted(sample.problem for sample in samples)
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_updates_take_problems_by_chance_and_not_in_the_order_they_were_done(updates):
+    rank = Rank("learner-0")
+    group = LearnerGroup([rank], settings=settings(updates_per_step=updates))
+    there = replace(batch(problems=12, rollouts=2), version=WeightVersion(7))
+    asyncio.run(group.step(there))
+    assert len(rank.calls) == updates
+    trained = []
+    for _, (part, *_), _ in rank.calls:
+        sequences = part.sequences
+        ends = np.cumsum(sequences.completion_lengths_B)[:-1]
+        rows = np.split(sequences.sampled_logprobs_T, ends)
+        # The rank sorts them by length; here it is what an update takes that counts.
+        back = np.argsort(part.samples_B)
+        trained += [rows[index].tolist() for index in back]
+    as_they_came, by_chance = (
+        [np.float32(sample.rollout.logprobs_T).tolist() for sample in samples]
+        for samples in (there.samples, shuffled(there.samples, seed=7))
+    )
+    assert as_they_came != by_chance
+    assert trained == (as_they_came if updates == 1 else by_chance)
 
 
 def test_metrics_of_updates_are_no_means_of_means():

@@ -150,6 +150,7 @@ def weights(counted: list[int], lengths: list[int], aggregation: str) -> torch.T
             "seq-mean-token-mean": 1 / (len(counted) * lengths[b]),
             "seq-mean-token-sum": 1 / len(counted),
             "seq-mean-token-sum-norm": 1 / (len(counted) * MAX_TOKENS),
+            "token-sum": 1.0,
         }[aggregation]
     return float32(of_sample).repeat_interleave(torch.tensor(lengths))
 

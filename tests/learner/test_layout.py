@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def settings(**changes) -> LearnerSettings:
-    return LearnerSettings(loss=Clipped(), max_tokens=16, **changes)
+    return LearnerSettings(loss=Clipped(), max_tokens=16, zero_stage=2, **changes)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def settings(**changes) -> LearnerSettings:
     ],
 )
 def test_auto_packs_where_attention_knows_of_sequences(attention, layout):
-    assert settings(attention=attention).layout == layout
-    assert settings(attention=attention, layout="auto").layout == layout
+    assert settings(attention=attention, dtype="bfloat16").layout == layout
+    assert settings(attention=attention, dtype="bfloat16", layout="auto").layout == layout
 
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 @pytest.mark.parametrize("attention", ["sdpa", "flash_attention_2"])
 def test_a_layout_that_is_asked_for_is_taken(attention, layout):
-    asked = settings(attention=attention, layout=layout)
+    asked = settings(attention=attention, dtype="bfloat16", layout=layout)
     assert asked.layout == layout
     assert replace(asked, seed=3).layout == layout
 
@@ -50,6 +50,13 @@ def test_a_layout_that_is_asked_for_is_taken(attention, layout):
 def test_a_layout_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"learner\.layout='rows': take one of"):
         settings(layout="rows")
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "flash_attention_3"])
+def test_an_attention_in_half_precision_is_refused_for_fp32(attention):
+    complaint = rf"learner\.attention={attention} with dtype=float32: .* take dtype=bfloat16"
+    with pytest.raises(ValueError, match=complaint):
+        settings(attention=attention)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -99,6 +99,7 @@ def test_targets_say_which_layers_get_adapters(tied, targets, expected):
     ("targets", "reason"),
     [
         (("q_proj", "query"), "'query': no layer has that name"),
+        ("q_proj", "'q_proj': no layer's whole name matches it.* or a list of some"),
         (("lm_head",), "lm_head is the head"),
         (("norm",), "model.norm is a Qwen2RMSNorm"),
         (("embed_tokens",), "model.embed_tokens is a Embedding"),
@@ -114,7 +115,16 @@ def test_a_target_that_cannot_have_an_adapter_is_refused_with_those_that_can(tie
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rank": 0}, {"alpha": 0.0}, {"alpha": float("nan")}, {"targets": ()}]
+    "changes",
+    [
+        {"rank": 0},
+        {"alpha": 0.0},
+        {"alpha": float("nan")},
+        {"targets": ()},
+        {"targets": ("q_proj", 1)},
+        {"targets": 1},
+        {"targets": "(q_proj"},
+    ],
 )
 def test_settings_that_train_nothing_are_refused(changes):
     with pytest.raises(ValueError, match=f"learner.lora.{next(iter(changes))}"):

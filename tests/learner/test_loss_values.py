@@ -7,7 +7,7 @@ import torch
 
 from rlvr.learner.losses.cispo import Cispo, TwoSidedCispo
 from rlvr.learner.losses.decoupled import Decoupled, log_linear_proximal
-from rlvr.learner.losses.dppo import DppoKl, DppoTv
+from rlvr.learner.losses.dppo import DppoKl, DppoTv, kl_keep, tv_keep
 from rlvr.learner.losses.dro import Dro
 from rlvr.learner.losses.nft import Nft
 from rlvr.learner.losses.nll import PositiveNll
@@ -74,6 +74,19 @@ def test_reinforce_truncates_its_importance_weight():
     expected = [-1.2, -1.0512710964, -0.9512294245, -0.5488116361, 0.5, 0.6, 0.37040911]
     assert slopes == pytest.approx([slope / 7 for slope in expected], abs=1e-9)
     assert mean(output, "actor/pg_clipfrac") == pytest.approx(2 / 7)
+
+
+@pytest.mark.parametrize(("cap", "loss"), [(2.0, 0.1897591189), (1.2, 0.2207484750)])
+def test_reinforce_weighs_against_the_sampler_wherever_the_step_starts(cap, loss):
+    one = inputs(LOGPROBS, BEHAVIOUR, ADVANTAGES, proximal=SAMPLED)
+    output, slopes = gradient(Reinforce(weight_cap=cap), one)
+    # exp of 0.22, 0, 0, -1, -0.02, 0.55 and -0.3.
+    ratios = [1.2460767306, 1.0, 1.0, 0.3678794412, 0.9801986733, 1.7332530179, 0.7408182207]
+    pushes = [-min(r, cap) * a / 7 for r, a in zip(ratios, ADVANTAGES, strict=True)]
+    assert slopes == pytest.approx(pushes, abs=1e-10)
+    assert output.loss.item() == pytest.approx(loss, abs=1e-9)
+    assert mean(output, "actor/pg_clipfrac") == pytest.approx((2 if cap == 1.2 else 0) / 7)
+    assert mean(output, "actor/ratio_mean") == pytest.approx(sum(ratios) / 7)
 
 
 def test_positive_nll_learns_from_the_positive_alone():
@@ -149,6 +162,23 @@ def test_dppo_measures_the_divergence_from_the_sampler():
     assert kept == pytest.approx(-5 / 3)
     _, dropped = one_token(DppoKl(max_kl=0.082), trained=0.5, sampled=0.3, advantage=1.0)
     assert dropped == 0.0
+
+
+def test_the_trust_regions_of_dppo_are_masks_of_plain_tensors():
+    trained = torch.tensor([0.5, 0.3, 0.5, 0.3, 0.4, 0.25, 0.5], dtype=torch.float64)
+    sampled = torch.tensor([0.3, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3], dtype=torch.float64)
+    advantages = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0, -2.0, 0.0], dtype=torch.float64)
+    # Changes of 0.2, -0.2, 0.2, -0.2, 0.1, -0.25 and 0.2.
+    pair = (trained.log(), sampled.log(), advantages)
+    kept = tv_keep(*pair, max_rise=0.15, max_fall=0.15)
+    assert kept.tolist() == [False, False, True, True, True, False, True]
+    assert tv_keep(*pair, max_rise=0.05, max_fall=0.22).tolist() == [
+        *(False, True, True, True, False, False, True)
+    ]
+    # 0.0823, 0.0872, 0.0823, 0.0872, 0.0216, 0.1438 and 0.0823 nats.
+    kept = kl_keep(*pair, max_kl=0.085)
+    assert kept.tolist() == [True, False, True, True, True, False, True]
+    assert kl_keep(*pair, max_kl=0.02).tolist() == [*(False, False, True, True, False, False, True)]
 
 
 def test_dppo_keeps_a_token_that_was_certain_and_stays_so():

@@ -26,6 +26,7 @@ from tests.learner.loss_cases import (
 )
 
 NAN = float("nan")
+INFINITY = float("inf")
 POLICY_GRADIENTS = [
     Clipped(),
     Clipped(dual_clip=3.0),
@@ -128,7 +129,7 @@ def test_shares_and_metrics_of_any_cut_add_up(loss):
 
 @every_loss
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY])
 def test_what_stands_outside_the_mask_reaches_nothing(loss, field, value):
     three = part(slice(3, 6), mask=[True, False, True])
     with torch.no_grad():
@@ -194,6 +195,8 @@ def test_every_metric_is_described(loss):
         (Reinforce, {"weight_cap": 0.5}),
         (Sapo, {"tau_positive": 0.0}),
         (Sapo, {"tau_negative": -1.0}),
+        (Sapo, {"tau_positive": INFINITY}),
+        (Sapo, {"tau_negative": INFINITY}),
         (DppoTv, {"max_shift": 1.0}),
         (DppoTv, {"weight_cap": 0.5}),
         (DppoKl, {"max_kl": 0.0}),
@@ -204,7 +207,9 @@ def test_every_metric_is_described(loss):
         (PrimeRl, {"tau": NAN}),
         (TokenTopr, {"negative_cap": 0.9}),
         (Dro, {"beta": 0.0}),
+        (Dro, {"beta": INFINITY}),
         (Nft, {"negative_weight": -1.0}),
+        (Nft, {"negative_weight": INFINITY}),
         (Nft, {"floor": 0.0}),
         (Nft, {"floor": 1.5}),
         (PositiveNll, {"coef": -0.1}),

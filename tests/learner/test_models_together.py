@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rlvr.learner.losses.clipped import Clipped
+from rlvr.learner.mismatch import MismatchError
 from rlvr.learner.objective import Objective
 from rlvr.learner.settings import (
     CriticSettings,
@@ -21,7 +22,7 @@ from rlvr.learner.settings import (
 from rlvr.learner.terms.kl import AdaptiveKl
 from rlvr.types import TrainBatch
 from tests.learner.ranks import Adam, batch
-from tests.learner.test_ranks import assert_same
+from tests.learner.test_ranks import assert_same, on_policy
 
 pytestmark = pytest.mark.slow
 
@@ -215,6 +216,29 @@ def test_while_the_critic_is_pretrained_all_else_stays(together, zero_stage):
     alone.step(whole)
     expected = weights(alone)
     assert_same(parts(after, "actor", "reference"), parts(expected, "actor", "reference"), atol=0)
+
+
+@STAGES
+def test_a_wrong_sampler_shows_in_the_first_update_though_it_trains_the_critic(
+    together, tied, zero_stage
+):
+    def make():
+        return together(zero_stage=zero_stage, only_steps=3, mismatch_bound=1e-3)
+
+    made = make()
+    before = weights(made)
+    with pytest.raises(MismatchError, match="more than the bound"):
+        made.step(scored(made, batch()))
+    assert moved(before, weights(made)) == set()
+
+    made = make()
+    there = replace(on_policy(tied, batch()), version=1)
+    stale = made.step(scored(made, there))
+    assert stale["critic/skipped"] == 0
+    fresh = made.step(scored(made, replace(there, version=0)))
+    assert 0 < fresh["mismatch/logprob_abs_max"] < 1e-4
+    later = made.step(scored(made, batch()))
+    assert not any(name.startswith("mismatch/") for name in later)
 
 
 def broken(there: TrainBatch, **fields) -> TrainBatch:

@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from rlvr.learner.corrections.icepop import TokenMask
-from rlvr.learner.corrections.sequence_filter import GeometricMask
-from rlvr.learner.corrections.truncated import TokenTis
+from rlvr.learner.corrections.sequence_filter import GeometricMask, SeqMaskTis
+from rlvr.learner.corrections.truncated import SequenceTis, TokenTis
 from rlvr.learner.loss import LossOutput, masked_mean
+from rlvr.learner.losses.cispo import Cispo, TwoSidedCispo
 from rlvr.learner.losses.clipped import Clipped
+from rlvr.learner.losses.gmpo import Gmpo
+from rlvr.learner.losses.gspo import Gspo
+from rlvr.learner.losses.nft import Nft
+from rlvr.learner.losses.nll import PositiveNll
 from rlvr.learner.losses.reinforce import Reinforce
+from rlvr.learner.losses.sapo import Sapo
 from rlvr.learner.objective import Controlled, Objective
 from rlvr.learner.terms.entropy import AdaptiveEntropy, EntropyBonus, TargetEntropy
 from rlvr.learner.terms.kl import AdaptiveKl, Kl
@@ -178,9 +184,9 @@ def test_every_term_observes_and_its_state_goes_round():
     objective.observe({"actor/entropy": 0.1, "actor/kl_loss": 0.5})
     state = objective.state_dict()
     assert state == {
-        "0:AdaptiveKl": {"coef": pytest.approx(0.204)},
-        "2:AdaptiveEntropy": {"coef": 0.005, "entropy": 0.1},
-        "3:TargetEntropy": {"entropy": 0.1},
+        "AdaptiveKl:0": {"coef": pytest.approx(0.204)},
+        "AdaptiveEntropy:0": {"coef": 0.005, "entropy": 0.1},
+        "TargetEntropy:0": {"entropy": 0.1},
     }
     assert resumed.state_dict() != state
     resumed.load_state_dict(state)
@@ -188,10 +194,38 @@ def test_every_term_observes_and_its_state_goes_round():
     assert resumed(stale()).loss.item() == objective(stale()).loss.item()
 
 
-def test_a_term_that_the_saved_state_does_not_know_starts_afresh():
-    objective = Objective(loss=Clipped(), terms=(AdaptiveEntropy(initial=0.25),))
-    objective.load_state_dict({"0:AdaptiveKl": {"coef": 3.0}})
-    assert objective.state_dict()["0:AdaptiveEntropy"]["coef"] == 0.25
+def controllers(*coefs):
+    return tuple(AdaptiveKl(coef=coef, target=0.1, horizon=10) for coef in coefs)
+
+
+def test_a_controller_finds_its_state_whatever_else_stands_before_it():
+    saved = Objective(loss=Clipped(), terms=controllers(3.0, 5.0)).state_dict()
+    assert saved == {"AdaptiveKl:0": {"coef": 3.0}, "AdaptiveKl:1": {"coef": 5.0}}
+    first, second = controllers(1.0, 1.0)
+    objective = Objective(
+        loss=Clipped(), terms=(EntropyBonus(coef=0.1), first, Kl(coef=0.1), second)
+    )
+    objective.load_state_dict(saved)
+    assert first.state_dict() == {"coef": 3.0}
+    assert second.state_dict() == {"coef": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("terms", "has"),
+    [
+        ((), "nothing"),
+        ((AdaptiveEntropy(),), "AdaptiveEntropy:0"),
+        (controllers(1.0, 1.0), "AdaptiveKl:0, AdaptiveKl:1"),
+    ],
+)
+def test_the_state_of_other_terms_is_refused(terms, has):
+    saved = Objective(loss=Clipped(), terms=controllers(3.0)).state_dict()
+    objective = Objective(loss=Clipped(), terms=terms)
+    before = objective.state_dict()
+    says = f"remembers AdaptiveKl:0, and this objective has {has} to go on: .*resume with"
+    with pytest.raises(ValueError, match=says):
+        objective.load_state_dict(saved)
+    assert objective.state_dict() == before
 
 
 def test_only_terms_that_follow_a_measurement_are_controlled():
@@ -202,3 +236,38 @@ def test_only_terms_that_follow_a_measurement_are_controlled():
 
 def test_every_metric_is_described():
     assert [name for name in full()(stale()).metrics if describe(name) is None] == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [Clipped(), Cispo(), TwoSidedCispo(), Sapo(), Nft(), Gspo(), Gmpo()],
+    ids=lambda loss: type(loss).__name__,
+)
+@pytest.mark.parametrize("weight", [TokenTis(), TokenMask(), SequenceTis(), SeqMaskTis()])
+def test_a_weight_to_the_sampler_is_refused_where_that_is_the_losss_own_ratio(loss, weight):
+    objective = Objective(loss=loss, corrections=(GeometricMask(low=0.1, high=9.0), weight))
+    bare = replace(stale(), proximal_logprobs_T=None)
+    kind = type(weight).__name__
+    with pytest.raises(ValueError, match=f"proximal_logprobs_T=None with {kind}.*give"):
+        objective(bare)
+    assert objective(stale()).loss.isfinite()
+    assert Objective(loss=loss, corrections=objective.corrections[:1])(bare).loss.isfinite()
+
+
+def test_a_weight_to_the_sampler_beside_a_loss_without_a_ratio_needs_no_start_of_the_step():
+    bare = replace(stale(), proximal_logprobs_T=None)
+    for loss in (Reinforce(), PositiveNll()):
+        assert Objective(loss=loss, corrections=(TokenTis(),))(bare).loss.isfinite()
+
+
+def test_corrections_also_reach_a_loss_that_imitates_correct_samples():
+    one = replace(
+        inputs([-1.0, -2.0], [-1.0, -2.0], [1.0, 1.0]),
+        correct_weights_T=torch.tensor([0.5, 0.5], dtype=torch.float64),
+    )
+
+    def drops_the_first(_):
+        return torch.tensor([0.0, 1.0], dtype=torch.float64), {}
+
+    objective = Objective(loss=PositiveNll(of="correct"), corrections=(drops_the_first,))
+    assert objective(one).loss.item() == pytest.approx(0.5 * 2.0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlvr.learner.packing import Weighted, collate, flatten, work
+from rlvr.learner.packing import Weighted, collate, columns_of, flatten, work
 from rlvr.learner.planning import LAYOUTS, plan, size
 from rlvr.types import TokenScores, TrainSample
 from tests.conftest import rollout
@@ -64,6 +64,12 @@ def test_a_sample_over_the_bound_is_refused_with_what_to_raise():
         plan(np.array([5, 61]), ranks=1, tokens_per_microbatch=60, layout="padded")
 
 
+def test_the_bound_for_samples_that_belong_together_is_as_many_times_that_of_one():
+    complaint = r"2 samples that belong together of 62 tokens.*at least 2 x \(sampling\.max_prompt"
+    with pytest.raises(ValueError, match=complaint):
+        plan(np.array([31, 31]), ranks=1, tokens_per_microbatch=60, layout="packed", together=2)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 25), st.integers(1, 25)), max_size=20),
     st.integers(1, 3),
@@ -95,6 +101,48 @@ def test_scores_and_credit_of_single_tokens_travel_with_their_tokens():
     assert microbatch.returns_T.tolist() == [1] * 5
     assert microbatch.reference_logprobs_T is None
     assert microbatch.values_T is None
+
+
+def told(one, *, values=True, returns=True):
+    """A sample with log-probs under the reference, and what else is asked for."""
+    numbers = [0.5] * len(one.rollout.logprobs_T)
+    scores = TokenScores(reference_logprobs_T=numbers, values_T=numbers if values else None)
+    return replace(one, scores=scores, returns_T=numbers if returns else None)
+
+
+def test_a_rank_without_samples_hands_over_the_same_arrays_as_the_others():
+    weighted = replace(WEIGHTED, samples=[told(one, returns=False) for one in SAMPLES])
+    parts = work(
+        weighted, version=1, ranks=4, tokens_per_microbatch=8, layout="padded", on_policy=True
+    )
+    assert sorted(len(part.samples_B) for part in parts) == [0, 1, 1, 1]
+    for part in parts:
+        for there in (
+            part.sequences,
+            *(collate(part.sequences, b, layout="padded") for b in part.microbatches),
+        ):
+            assert there.reference_logprobs_T is not None
+            assert there.values_T is not None
+            assert there.proximal_logprobs_T is None
+            assert there.returns_T is None
+
+
+def test_what_some_samples_lack_is_left_out_on_every_rank():
+    samples = [told(SAMPLES[0]), told(SAMPLES[1], values=False), told(SAMPLES[2])]
+    assert columns_of(samples) == {"reference_logprobs_T", "returns_T"}
+    assert columns_of([]) == frozenset()
+    parts = work(
+        replace(WEIGHTED, samples=samples),
+        version=1,
+        ranks=3,
+        tokens_per_microbatch=8,
+        layout="padded",
+        on_policy=True,
+    )
+    for part in parts:
+        assert len(part.samples_B) == 1
+        assert part.sequences.values_T is None
+        assert len(part.sequences.returns_T) == len(part.sequences.sampled_logprobs_T)
 
 
 def test_the_tokens_of_a_sample_that_does_not_train_are_masked_and_keep_their_weights():

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlvr.kernels.reference import reference_statistics
 from rlvr.learner.aggregation import token_weights
-from rlvr.learner.loss import LossInputs
+from rlvr.learner.group import shares, shuffled
+from rlvr.learner.loss import LossInputs, LossOutput
 from rlvr.learner.losses.clipped import Clipped
 from rlvr.learner.mismatch import MismatchError
 from rlvr.remote import WorkerDied
@@ -130,12 +131,25 @@ def test_gradients_are_clipped_to_the_norm(learner, tied, zero_stage):
     assert moved == pytest.approx(0.5, rel=1e-3)
 
 
+MARK = 77.0
+
+
+class Overflowing:
+    """At an advantage of ``MARK`` its value is infinite, and its gradient is as ever."""
+
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        output = Clipped()(inputs)
+        is_marked = (inputs.advantages_T == MARK).any()
+        return replace(output, loss=output.loss + torch.where(is_marked, torch.inf, 0.0))
+
+
+@pytest.mark.parametrize("advantage", [float("nan"), MARK], ids=["gradient", "loss alone"])
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_an_update_that_is_not_finite_is_skipped_and_counted(learner, tied, zero_stage):
+def test_an_update_that_is_not_finite_is_skipped_and_counted(learner, tied, zero_stage, advantage):
     good = batch()
     first = good.samples[0]
-    broken = replace(first, advantage=float("nan"))
-    made = learner(zero_stage=zero_stage, lr=1.0, world_size=2)
+    broken = replace(first, advantage=advantage)
+    made = learner(zero_stage=zero_stage, lr=1.0, world_size=2, loss=Overflowing())
     metrics = made.step(replace(good, samples=(broken, *good.samples[1:])))
     assert metrics["actor/skipped"] == 1
     assert "actor/grad_norm" not in metrics
@@ -145,7 +159,8 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(learner, tied, zero
 
 def test_a_step_of_two_updates_is_two_steps(learner):
     whole = batch(problems=4)
-    halves = [replace(whole, samples=part) for part in (whole.samples[:6], whole.samples[6:])]
+    by_chance = shuffled(whole.samples, seed=whole.version)
+    halves = [replace(whole, samples=tuple(part)) for part in shares(by_chance, 2)]
     made = learner(world_size=2, lr=0.1, updates_per_step=2)
     metrics = made.step(whole)
     assert metrics["perf/loss_tokens"] == whole.loss_tokens

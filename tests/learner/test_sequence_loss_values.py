@@ -208,3 +208,11 @@ def test_dco_has_no_seam_between_its_two_forms():
         output, slopes = gradient(Dco(samples=8), one)
         values.append((output.loss.item(), slopes[0]))
     assert values[0] == pytest.approx(values[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("log_p", [-1.0, -1e-4, -1e-7, 0.0])
+def test_dco_of_one_sample_keeps_its_slope_down_to_a_certain_answer(log_p):
+    one = inputs([log_p], [-1.0], [1.0], weights=[1.0], lengths=[1])
+    output, slopes = gradient(Dco(samples=1), one)
+    assert output.loss.item() == pytest.approx(-log_p, abs=1e-15)
+    assert slopes == [-1.0]

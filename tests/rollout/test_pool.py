@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rlvr.rollout.engine import Sampling
 from rlvr.rollout.pool import RolloutPool, sample_seed
 from rlvr.rollout.scripted import ScriptedEngine
+from rlvr.rollout.temperature import EntropyTarget
 from rlvr.types import Finish, WeightVersion
 from rlvr.weights.base import WeightManifest, WeightProofError
 from tests.conftest import problem
@@ -105,6 +106,22 @@ def test_a_call_may_bring_its_own_sampling():
     (rollout,) = group.rollouts_G
     assert rollout.text == "ans"
     assert rollout.finish is Finish.LENGTH
+
+
+def test_a_call_may_change_the_limit_alone():
+    control = EntropyTarget()
+    engines = RolloutPool(
+        [Near("rollout-0", ScriptedEngine(answer))],
+        sampling=Sampling(max_tokens=20, temperature=0.8),
+        seed=0,
+        render=lambda problem: (1,),
+        temperature=control,
+    )
+    group = asyncio.run(engines.generate(problem(), n=1, epoch_key="0", max_tokens=3))
+    control.temperature = 0.9
+    later = asyncio.run(engines.generate(problem(), n=1, epoch_key="0", max_tokens=4))
+    rollouts = (*group.rollouts_G, *later.rollouts_G)
+    assert [(r.text, r.temperature) for r in rollouts] == [("ans", 0.8), ("answ", 0.9)]
 
 
 def test_a_call_may_go_on_from_a_prefix_of_a_completion():

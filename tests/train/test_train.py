@@ -20,6 +20,29 @@ CUSTOM_REWARD = """
 def score(problem, text):
     return float(len(text) % 3)
 """
+CUSTOM_OBJECTIVE = """
+from dataclasses import dataclass
+
+from rlvr.learner.importance import ratio_metrics, sampled_log_ratios, score_loss
+from rlvr.learner.loss import LossInputs, LossOutput, masked_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    factor: float
+
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        ones_T = self.factor * inputs.mask_T
+        metrics = ratio_metrics(inputs, sampled_log_ratios(inputs))
+        return LossOutput(loss=score_loss(inputs, ones_T), metrics=metrics)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Half:
+    def __call__(self, inputs: LossInputs):
+        factor_T = 0.5 * inputs.mask_T
+        return factor_T, {"rollout_corr/rollout_is_mean": masked_mean(factor_T, inputs.mask_T)}
+"""
 
 
 def tiny(base_model, *settings: str) -> tuple[str, ...]:
@@ -136,15 +159,21 @@ def test_the_gpu_recipe_runs_its_whole_wiring_on_a_dozen_rows(random_model, tmp_
     assert [row["step"] for row in outcome.steps] == [1, 2]
 
 
-def test_a_reward_of_ones_own_trains(base_model, tmp_path):
-    reward = tmp_path / "mine.py"
+def test_a_reward_a_loss_and_a_correction_of_ones_own_train(base_model, tmp_path):
+    reward, objective = tmp_path / "mine.py", tmp_path / "objective.py"
     reward.write_text(CUSTOM_REWARD)
+    objective.write_text(CUSTOM_OBJECTIVE)
     outcome = train(
         tmp_path / "run",
         *tiny(base_model, "steps=1", f"reward={reward}:score", "evaluation.problems=null"),
+        f'learner.loss={{_target_: "{objective}:Score", factor: 2.0}}',
+        f'learner.corrections=[{{_target_: "{objective}:Half"}}]',
     )
     assert outcome.code == 0, outcome.output
-    assert outcome.steps[0]["critic/rewards/max"] in (1.0, 2.0)
+    (step,) = outcome.steps
+    assert step["critic/rewards/max"] in (1.0, 2.0)
+    assert step["rollout_corr/rollout_is_mean"] == 0.5
+    assert step["actor/skipped"] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

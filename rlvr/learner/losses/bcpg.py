@@ -17,7 +17,8 @@ class BcpgNsa:
     With y a sequence of L tokens, A_t = beta_t (r - mean r) and the sum over its tokens, its loss
     is (1 / L) [-sum A_t logprob_t + tau / 2 (log p(y) - log reference p(y))^2] under the
     aggregation ``seq-mean-token-mean``. The step weights beta_t stand in the advantages already:
-    0.5 on the correct steps of an incorrect answer, else 1 (1 throughout is BCPG).
+    0.5 on the correct steps of an incorrect answer, else 1 (1 throughout is BCPG); the function
+    ``step_weighted`` of rlvr.advantages.bcpg makes them of a judge's labels.
 
     Raises:
         ValueError: the inputs have no reference log-probs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlvr.learner.importance import log_ratios, ratio_metrics, ratios, score_loss
 from rlvr.learner.loss import LossInputs, LossOutput, masked_mean
@@ -12,9 +13,12 @@ from rlvr.learner.loss import LossInputs, LossOutput, masked_mean
 class Cispo:
     """Bounded from above alone, as ScaleRL (arXiv:2510.13786) uses CISPO (arXiv:2506.13585).
 
-    Per token, with r = exp(logprob - sampled logprob), A the advantage and the first factor
-    constant: -min(r, ratio_cap) A logprob. Goes with the aggregation ``token-mean``.
+    Per token, with r = exp(logprob - old logprob), the proximal one where given and else the
+    sampled one, A the advantage and the first factor constant: -min(r, ratio_cap) A logprob. Goes
+    with the aggregation ``token-mean``.
     """
+
+    uses_ratio: ClassVar[bool] = True
 
     ratio_cap: float = 5.0
     """The largest weight itself, not its distance from 1."""
@@ -34,9 +38,11 @@ class Cispo:
 class TwoSidedCispo:
     """Bounded on both sides of 1, as CISPO is written in MiniMax-M1 (arXiv:2506.13585).
 
-    Per token, with r = exp(logprob - sampled logprob), A the advantage and the first factor
-    constant: -clip(r, 1 - clip_low, 1 + clip_high) A logprob.
+    Per token, with r and A as in ``Cispo`` and the first factor constant:
+    -clip(r, 1 - clip_low, 1 + clip_high) A logprob.
     """
+
+    uses_ratio: ClassVar[bool] = True
 
     clip_low: float = 0.2
     """Distance from 1; at 1 nothing is clipped from below."""

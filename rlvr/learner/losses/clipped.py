@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -15,9 +16,11 @@ class Clipped:
     """Equal bounds make PPO's and GRPO's loss (arXiv:1707.06347, arXiv:2402.03300); a larger
     ``clip_high`` is DAPO's clip-higher (arXiv:2503.14476).
 
-    Per token, with r = exp(logprob - old logprob) and A the advantage:
-    max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)).
+    Per token, with r = exp(logprob - old logprob), the proximal one where given and else the
+    sampled one, and A the advantage: max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)).
     """
+
+    uses_ratio: ClassVar[bool] = True
 
     clip_low: float = 0.2
     clip_high: float = 0.2

@@ -44,7 +44,10 @@ class Dco:
         common_B = torch.where(rare_B, math.log(0.5), log_p_B.clamp(max=-1e-6))
         missed_B = self.samples * torch.log1p(-common_B.exp())
         loss_B = -torch.log(-torch.expm1(missed_B))
-        loss_B = torch.where(rare_B, -log_p_B - math.log(self.samples), loss_B)
+        # One sample's is the likelihood itself, down to a certain answer, where the bound above
+        # would take its gradient.
+        plain_B = rare_B | (self.samples == 1)
+        loss_B = torch.where(plain_B, -log_p_B - math.log(self.samples), loss_B)
 
         loss_B = masked(loss_B, right_B)
         metrics = ratio_metrics(inputs, log_ratios(inputs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rlvr.learner.importance import ratio_metrics, ratios, sampled_log_ratios, score_loss
@@ -37,9 +36,14 @@ class DppoTv:
         _check_cap(self.weight_cap)
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
-        trained_T, sampled_T = log_probabilities(inputs)
-        distance_T = (trained_T.exp() - sampled_T.exp()).abs()
-        return _inside(inputs, distance_T > self.max_shift, self.weight_cap)
+        advantages_T = masked(inputs.advantages_T, inputs.mask_T)
+        keep_T = tv_keep(
+            *log_probabilities(inputs),
+            advantages_T,
+            max_rise=self.max_shift,
+            max_fall=self.max_shift,
+        )
+        return _inside(inputs, keep_T, self.weight_cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,39 @@ class DppoKl:
         _check_cap(self.weight_cap)
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
-        trained_T, sampled_T = log_probabilities(inputs)
-        rest_T = (-trained_T.expm1()).clamp(min=SMALLEST_REST)
-        sampled_rest_T = (-sampled_T.expm1()).clamp(min=SMALLEST_REST)
-        kl_T = sampled_T.exp() * (sampled_T - trained_T) + sampled_rest_T * (
-            sampled_rest_T.log() - rest_T.log()
-        )
-        return _inside(inputs, kl_T > self.max_kl, self.weight_cap)
+        advantages_T = masked(inputs.advantages_T, inputs.mask_T)
+        keep_T = kl_keep(*log_probabilities(inputs), advantages_T, max_kl=self.max_kl)
+        return _inside(inputs, keep_T, self.weight_cap)
+
+
+def tv_keep(
+    logprobs_T: Tensor,
+    sampled_logprobs_T: Tensor,
+    advantages_T: Tensor,
+    *,
+    max_rise: float,
+    max_fall: float,
+) -> Tensor:
+    """Bool ``[T]``, False on the tokens that ``DppoTv`` drops: A > 0 and p - q > max_rise, or A < 0
+    and q - p > max_fall, with p the trained and q the sampling probability."""
+    risen_T = logprobs_T.detach().exp() - sampled_logprobs_T.exp()
+    above_T = (advantages_T > 0) & (risen_T > max_rise)
+    below_T = (advantages_T < 0) & (-risen_T > max_fall)
+    return ~(above_T | below_T)
+
+
+def kl_keep(
+    logprobs_T: Tensor, sampled_logprobs_T: Tensor, advantages_T: Tensor, *, max_kl: float
+) -> Tensor:
+    """Bool ``[T]``, False on the tokens that ``DppoKl`` drops: moved the way of their advantage and
+    with q log(q / p) + (1 - q) log((1 - q) / (1 - p)) > max_kl, p and q as in ``tv_keep``."""
+    trained_T = logprobs_T.detach()
+    log_ratio_T = trained_T - sampled_logprobs_T
+    rest_T = (-trained_T.expm1()).clamp(min=SMALLEST_REST)
+    sampled_rest_T = (-sampled_logprobs_T.expm1()).clamp(min=SMALLEST_REST)
+    rest_kl_T = sampled_rest_T * (sampled_rest_T.log() - rest_T.log())
+    kl_T = rest_kl_T - sampled_logprobs_T.exp() * log_ratio_T
+    return ~((kl_T > max_kl) & (advantages_T * log_ratio_T.sign() > 0))
 
 
 def _check_cap(weight_cap: float) -> None:
@@ -87,12 +117,9 @@ def log_probabilities(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     return trained_T, sampled_T
 
 
-def _inside(inputs: LossInputs, far_T: Tensor, weight_cap: float) -> LossOutput:
-    advantages_T = masked(inputs.advantages_T, inputs.mask_T)
+def _inside(inputs: LossInputs, keep_T: Tensor, weight_cap: float) -> LossOutput:
     log_ratio_T = sampled_log_ratios(inputs)
-    dropped_T = far_T & (advantages_T * log_ratio_T.detach().sign() > 0)
-    weight_T = ratios(log_ratio_T).clamp(max=weight_cap)
-    kept_T = torch.where(dropped_T, torch.zeros_like(weight_T), weight_T)
+    kept_T = masked(ratios(log_ratio_T).clamp(max=weight_cap), keep_T)
     metrics = ratio_metrics(inputs, log_ratio_T)
-    metrics["actor/pg_dropfrac"] = masked_mean(dropped_T, inputs.mask_T)
+    metrics["actor/pg_dropfrac"] = masked_mean(~keep_T, inputs.mask_T)
     return LossOutput(loss=score_loss(inputs, kept_T), metrics=metrics)

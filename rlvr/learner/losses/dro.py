@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rlvr.learner.importance import log_ratios, ratio_metrics
@@ -12,8 +13,9 @@ from rlvr.learner.loss import LossInputs, LossOutput, masked
 class Dro:
     """The policy's half of DRO (arXiv:2405.19107), token by token.
 
-    With d = logprob - sampled logprob and A the advantage: -A logprob + beta / 2 d^2. The gradient
-    vanishes at d = A / beta, so samples of any age may be trained on without a clip.
+    With d = logprob - old logprob, the proximal one where given and else the sampled one, and A
+    the advantage: -A logprob + beta / 2 d^2. The gradient vanishes at d = A / beta, so samples of
+    any age may be trained on without a clip.
     """
 
     beta: float
@@ -21,10 +23,10 @@ class Dro:
     a token is meant to move."""
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
+        if not 0 < self.beta < math.inf:
             raise ValueError(
                 f"beta={self.beta}: at 0 or less nothing holds the policy near its samples; take "
-                "more than 0, or the loss Reinforce"
+                "a number above 0, or the loss Reinforce"
             )
 
     def __call__(self, inputs: LossInputs) -> LossOutput:

@@ -16,12 +16,14 @@ from rlvr.learner.sequences import Sequences
 class Gmpo:
     """GMPO (arXiv:2507.20673), on whole sequences.
 
-    With d = logprob - old logprob, A the advantage and h the log-ratio that is worse for A, min(d,
-    clip_high) where A > 0 and max(d, -clip_low) where A < 0, each token carries -A g with
-    g = exp(mean over the sequence's tokens of h). The slope goes to the token's own logprob, none
-    to a token that is clipped. Goes with the aggregation ``seq-mean-token-mean``.
+    With d = logprob - old logprob, the proximal one where given and else the sampled one, A the
+    advantage and h the log-ratio that is worse for A, min(d, clip_high) where A > 0 and
+    max(d, -clip_low) where A < 0, each token carries -A g with g = exp(mean over the sequence's
+    tokens of h). The slope goes to the token's own logprob, none to a token that is clipped. Goes
+    with the aggregation ``seq-mean-token-mean``.
     """
 
+    uses_ratio: ClassVar[bool] = True
     whole_sequences: ClassVar[bool] = True
 
     clip_low: float = 0.4

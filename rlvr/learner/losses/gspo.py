@@ -19,15 +19,17 @@ class Gspo:
     """GSPO (arXiv:2507.18071), on whole sequences.
 
     Each token carries max(-A s, -A clip(s, 1 - clip_low, 1 + clip_high)), with A its advantage and
-    s = exp(mean over the sequence's tokens of logprob - old logprob), log s at most 10. The slope
-    goes to the token's own logprob, as in the paper's GSPO-token: where a sequence's tokens share
-    their advantage and weight it is the sequence's own, else each token keeps its credit.
+    s = exp(mean over the sequence's tokens of logprob - old logprob), the proximal one where given
+    and else the sampled one, log s at most 10. The slope goes to the token's own logprob, as in the
+    paper's GSPO-token: where a sequence's tokens share their advantage and weight it is the
+    sequence's own, else each token keeps its credit.
 
     With the aggregation ``seq-mean-token-mean`` a sequence of L tokens has the slope -A s / (B L)
     on each, as the paper has it; with ``seq-mean-token-sum`` its loss counts L times, which is
     LUSPO.
     """
 
+    uses_ratio: ClassVar[bool] = True
     whole_sequences: ClassVar[bool] = True
 
     clip_low: float = 3e-4

@@ -22,8 +22,9 @@ class Kimi:
     of the paper's (A - tau d)^2. It is summed over tokens, so it goes with the aggregation
     ``seq-mean-token-sum``. The square takes the mean of its tokens' weights.
 
-    The old policy is the one that the step starts from; the paper keeps one for many steps and
-    resets the optimizer when it changes (see ``BcpgNsa`` for a pull to the reference policy).
+    The old policy is the proximal one, that the step starts from, where given, and else the
+    sampler; the paper keeps one for many steps and resets the optimizer when it changes (see
+    ``BcpgNsa`` for a pull to the reference policy).
     """
 
     whole_sequences: ClassVar[bool] = True

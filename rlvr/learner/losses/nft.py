@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,12 +21,17 @@ NORMALIZE = ("none", "dr_grpo", "grpo")
 class Nft:
     """NFT (arXiv:2505.18116). Takes the advantages of ``DrGrpo`` on rewards of 0 and 1, and no
     others: they are 1 - p of a right answer and -p of a wrong one, p being the problem's pass rate,
-    which is read back from them (within [0.02, 0.98]).
+    which is read back from them (within [0.02, 0.98]). A problem with a rate of 0 or 1 has
+    advantages of 0 and teaches nothing; the paper's code leaves it out when it samples, and would
+    train on it, at the bound, if it did not.
 
-    Per token, with r = exp(logprob - old logprob), q = (1 - p r) / (1 - p) and the problem's weight
-    c: -c log r of a right answer, -negative_weight c log max(q, floor) of a wrong one. The maximum
-    bounds the value and lets the gradient of q through.
+    Per token, with r = exp(logprob - old logprob), the proximal one where given and else the
+    sampled one, q = (1 - p r) / (1 - p) and the problem's weight c: -c log r of a right answer,
+    -negative_weight c log max(q, floor) of a wrong one. The maximum bounds the value and lets the
+    gradient of q through.
     """
+
+    uses_ratio: ClassVar[bool] = True
 
     normalize: str = "dr_grpo"
     """The weight c: 1 - p (``dr_grpo``), with which the on-policy gradient is DrGrpo's;
@@ -37,10 +44,10 @@ class Nft:
     def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
             raise ValueError(f"normalize={self.normalize!r}: take one of {', '.join(NORMALIZE)}")
-        if not self.negative_weight >= 0:
+        if not 0 <= self.negative_weight < math.inf:
             raise ValueError(
                 f"negative_weight={self.negative_weight}: below 0 wrong answers would become more "
-                "likely; take 0 or more (1 is usual)"
+                "likely; take a finite number of 0 or more (1 is usual)"
             )
         if not 0 < self.floor <= 1:
             raise ValueError(

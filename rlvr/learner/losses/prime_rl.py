@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
 from rlvr.learner.importance import ratio_metrics, ratios, sampled_log_ratios
 from rlvr.learner.loss import LossInputs, LossOutput, masked, masked_mean
-from rlvr.learner.losses.dppo import log_probabilities
+from rlvr.learner.losses.dppo import log_probabilities, tv_keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +18,8 @@ class PrimeRl:
     With p the trained and q the sampling probability, d = log p - log q and A the advantage:
     -keep A exp(d) + tau d^2, keep = 0 where A > 0 and p - q > max_rise or A < 0 and
     q - p > max_fall, else 1. A token that is not kept is still pulled back. prime-rl sums over
-    tokens. The region is around the sampler itself, so no correction for it belongs beside this
-    loss.
+    tokens (``token-sum``). The region is around the sampler itself, so no correction for it belongs
+    beside this loss.
     """
 
     max_fall: float = 0.2
@@ -49,16 +47,15 @@ class PrimeRl:
         mask_T = inputs.mask_T
         advantages_T = masked(inputs.advantages_T, mask_T)
         weights_T = masked(inputs.weights_T, mask_T)
-        trained_T, sampled_T = log_probabilities(inputs)
-        risen_T = trained_T.exp() - sampled_T.exp()
-        above_T = (advantages_T > 0) & (risen_T > self.max_rise)
-        below_T = (advantages_T < 0) & (-risen_T > self.max_fall)
-        dropped_T = above_T | below_T
-
+        keep_T = tv_keep(
+            *log_probabilities(inputs),
+            advantages_T,
+            max_rise=self.max_rise,
+            max_fall=self.max_fall,
+        )
         log_ratio_T = sampled_log_ratios(inputs)
-        gain_T = advantages_T * ratios(log_ratio_T)
-        kept_T = torch.where(dropped_T, torch.zeros_like(gain_T), gain_T)
-        loss_T = self.tau * log_ratio_T.square() - kept_T
+        gain_T = masked(advantages_T * ratios(log_ratio_T), keep_T)
+        loss_T = self.tau * log_ratio_T.square() - gain_T
         metrics = ratio_metrics(inputs, log_ratio_T)
-        metrics["actor/pg_dropfrac"] = masked_mean(dropped_T, mask_T)
+        metrics["actor/pg_dropfrac"] = masked_mean(~keep_T, mask_T)
         return LossOutput(loss=(loss_T * weights_T).sum(), metrics=metrics)

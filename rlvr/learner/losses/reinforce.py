@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from rlvr.learner.importance import log_ratios, ratio_metrics, ratios, score_loss
+from rlvr.learner.importance import (
+    log_ratios,
+    ratio_metrics,
+    ratios,
+    sampled_log_ratios,
+    score_loss,
+)
 from rlvr.learner.loss import LossInputs, LossOutput, masked_mean
 
 
@@ -16,7 +22,10 @@ class Reinforce:
 
     With ``weight_cap``, times the constant min(r, weight_cap), r = exp(logprob - sampled logprob):
     importance sampling, truncated (Ionides, 2008; V-trace's rho, arXiv:1802.01561). Without it the
-    gradient is biased as soon as the samples are older than the weights.
+    gradient is biased as soon as the samples are older than the weights. r is of the weights being
+    trained to the sampler itself, so no other weight belongs beside it; the constant
+    min(exp(proximal logprob - sampled logprob), C) is ``corrections=(TokenTis(cap=C),)`` on this
+    loss without ``weight_cap``.
     """
 
     weight_cap: float | None = None
@@ -30,11 +39,15 @@ class Reinforce:
             )
 
     def __call__(self, inputs: LossInputs) -> LossOutput:
-        log_ratio_T = log_ratios(inputs)
-        metrics = ratio_metrics(inputs, log_ratio_T)
-        ratio_T = ratios(log_ratio_T)
         if self.weight_cap is None:
-            return LossOutput(loss=score_loss(inputs, torch.ones_like(ratio_T)), metrics=metrics)
+            log_ratio_T = log_ratios(inputs)
+            return LossOutput(
+                loss=score_loss(inputs, torch.ones_like(log_ratio_T)),
+                metrics=ratio_metrics(inputs, log_ratio_T),
+            )
+        log_ratio_T = sampled_log_ratios(inputs)
+        ratio_T = ratios(log_ratio_T)
+        metrics = ratio_metrics(inputs, log_ratio_T)
         metrics["actor/pg_clipfrac"] = masked_mean(ratio_T > self.weight_cap, inputs.mask_T)
         return LossOutput(
             loss=score_loss(inputs, ratio_T.clamp(max=self.weight_cap)), metrics=metrics

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -14,21 +16,24 @@ from rlvr.learner.loss import LossInputs, LossOutput, masked, masked_mean
 class Sapo:
     """SAPO (arXiv:2511.20347).
 
-    Per token, with r = exp(logprob - sampled logprob), A the advantage, s the sigmoid and tau of
-    the sign of A: -A (4 / tau) s(tau (r - 1)). Its slope along r is -A 4 s (1 - s): PPO's at r = 1,
-    fading on both sides the faster, the larger tau is. Goes with the aggregation
-    ``seq-mean-token-mean``.
+    Per token, with r = exp(logprob - old logprob), the proximal one where given and else the
+    sampled one, A the advantage, s the sigmoid and tau of the sign of A:
+    -A (4 / tau) s(tau (r - 1)). Its slope along r is -A 4 s (1 - s): PPO's at r = 1, fading on both
+    sides the faster, the larger tau is. Goes with the aggregation ``seq-mean-token-mean``.
     """
+
+    uses_ratio: ClassVar[bool] = True
 
     tau_positive: float = 1.0
     tau_negative: float = 1.05
     """Larger than ``tau_positive``, as pushing a token down raises many others a little."""
 
     def __post_init__(self) -> None:
-        if not (self.tau_positive > 0 and self.tau_negative > 0):
+        if not (0 < self.tau_positive < math.inf and 0 < self.tau_negative < math.inf):
             raise ValueError(
                 f"tau_positive={self.tau_positive}, tau_negative={self.tau_negative}: the gate "
-                "closes away from ratio 1 at this rate, so take both above 0 (1 and 1.05 are usual)"
+                "closes away from ratio 1 at this rate, so take finite numbers above 0 (1 and 1.05 "
+                "are usual)"
             )
 
     def __call__(self, inputs: LossInputs) -> LossOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,7 +40,7 @@ class Topr:
         for sign in ("positive", "negative"):
             low: float = getattr(self, f"{sign}_low")
             high: float = getattr(self, f"{sign}_high")
-            if not 0 <= low <= high:
+            if not (0 <= low <= high and low < math.inf):
                 raise ValueError(
                     f"{sign}_low={low}, {sign}_high={high}: a sequence's ratio is clipped to "
                     f"between them, so take 0 <= {sign}_low <= {sign}_high (1, 1 of positive and "

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlvr.kernels.head import fused_head_of_sequences
 from rlvr.kernels.reference import reference_head
+from rlvr.kernels.sequences import fused_head_of_sequences
 
 T, H, V = 23, 6, 17
 SEQUENCE_T = torch.tensor([0] * 9 + [1] * 1 + [2] * 8 + [3] * 5)
