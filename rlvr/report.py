@@ -17,7 +17,7 @@ from rich.table import Table
 
 from rlvr.algorithm import algorithm
 from rlvr.cluster.placement import Residence
-from rlvr.config import OptimizerConfig, ReferenceConfig, RunConfig
+from rlvr.config import LoraConfig, OptimizerConfig, ReferenceConfig, RunConfig
 from rlvr.evaluate import Accuracy
 from rlvr.plugin import locate
 from rlvr.rewards.porting.ported import About
@@ -108,10 +108,12 @@ def knobs(run: RunConfig) -> list[tuple[str, str]]:
         ConfigError: its parts do not go together.
     """
     learner, made = run.learner, algorithm(run)
+    control = run.sampling.temperature_control
     return [
         ("advantage", _described(run.advantage)),
         *([("probe", _described(run.probe))] if run.probe else []),
         ("loss", _described(learner.loss)),
+        *([("temperature", _described(control))] if control else []),
         ("aggregation", learner.aggregation),
         ("terms", ", ".join(map(_described, learner.terms)) or "none"),
         ("corrections", ", ".join(map(_described, learner.corrections)) or "none"),
@@ -121,6 +123,7 @@ def knobs(run: RunConfig) -> list[tuple[str, str]]:
         ("filter", _described(run.filter)),
         ("critic", _critic(run)),
         ("reference", _reference(run) if made.needs_reference else "none"),
+        ("trains", f"adapters: {_settings(learner.lora)}" if learner.lora else "all weights"),
         ("optimizer", _settings(learner.optimizer)),
     ]
 
@@ -143,8 +146,8 @@ def _reference(run: RunConfig) -> str:
     return f"{reference.model or run.model} ({follows})"
 
 
-def _settings(optimizer: OptimizerConfig) -> str:
-    return ", ".join(f"{name}={value}" for name, value in asdict(optimizer).items())
+def _settings(section: OptimizerConfig | LoraConfig) -> str:
+    return ", ".join(f"{name}={value}" for name, value in asdict(section).items())
 
 
 def _described(node: Mapping[str, Any]) -> str:

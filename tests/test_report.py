@@ -20,7 +20,7 @@ def knobs(*words: str) -> dict[str, str]:
 
 def test_the_plan_shows_each_part_of_the_algorithm_with_the_defaults_that_a_recipe_leaves_out():
     shown = knobs("recipe=dapo")
-    assert shown["advantage"] == "Grpo(std=group, ddof=1, eps=1e-06, min_std=0.0)"
+    assert shown["advantage"] == "Grpo(mean=group, std=group, ddof=1, eps=1e-06, min_std=0.0)"
     assert shown["loss"] == "Clipped(clip_low=0.2, clip_high=0.28, dual_clip=None)"
     assert shown["aggregation"] == "token-mean"
     assert "SoftOverlong(max_tokens=3072, buffer=0.2, factor=1.0)" in shown["shaping"]
@@ -40,6 +40,18 @@ def test_the_plan_shows_the_models_beside_the_policy_and_how_they_follow_it():
     assert knobs("recipe=rloo", "learner.reference={model: Qwen/Other, sync_every: 8}")[
         "reference"
     ] == ("Qwen/Other (sync_every=8, sync_alpha=1.0)")
+
+
+def test_the_plan_shows_which_weights_train_and_what_moves_the_temperature():
+    assert knobs("recipe=dapo")["trains"] == "all weights"
+    shown = knobs(
+        "recipe=dapo",
+        "learner.lora.rank=8",
+        "learner.recompute_logprobs=true",
+        "sampling.temperature_control={_target_: rlvr.rollout.temperature.EntropyTarget}",
+    )
+    assert shown["trains"] == "adapters: rank=8, alpha=32.0, targets=all-linear"
+    assert shown["temperature"].startswith("EntropyTarget(target=0.3, rate=0.05")
 
 
 def test_the_plan_says_what_ratios_are_against():
