@@ -95,6 +95,7 @@ def test_an_overrun_costs_only_the_text_that_caused_it(hasty):
     assert [v.reward for v in verdicts] == [1.0, None, 1.0, None, 1.0]
 
 
+@pytest.mark.slow
 def test_a_process_that_has_used_up_its_memory_is_replaced_between_texts(template):
     with Jail(template, seconds=20) as jail:
         pids = set()
@@ -112,6 +113,7 @@ def test_a_process_that_has_used_up_its_memory_is_replaced_between_texts(templat
         small.close()
 
 
+@pytest.mark.slow
 def test_what_a_reward_started_is_killed_with_it(hasty, tmp_path):
     note = tmp_path / "pid"
     (verdict,) = hasty.grade(problem(answer=str(note)), ["child"])
@@ -125,6 +127,7 @@ def gone(note, count):
     return wait_until(lambda: not any(map(alive, pids)))
 
 
+@pytest.mark.slow
 def test_a_daemon_ends_with_the_process_that_started_it(hasty, tmp_path):
     note = tmp_path / "pids"
     hasty.grade(problem(answer=str(note)), ["daemon"])
@@ -153,6 +156,7 @@ def test_a_process_that_has_left_too_many_others_behind_is_replaced(jail):
     assert (jail.killed, jail.died) == (0, 0)
 
 
+@pytest.mark.slow
 def test_processes_that_multiply_end_all_together(hasty, tmp_path):
     note = tmp_path / "pids"
     bad, good = hasty.grade(problem(answer=str(note)), ["multiply", "fine"])

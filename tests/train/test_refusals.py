@@ -9,6 +9,8 @@ import pytest
 from rlvr import preflight, train
 from rlvr.rollout.prompt import TOKENIZER_FILES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(random_model, tmp_path):
