@@ -272,13 +272,15 @@ class LearnerWorker:
             self._check(tally)
         lr = self._actor.lr
         norm = self._actor.step()
+        # Nothing was measured of an update whose tokens are all masked.
         measured = {name: total / count for name, (total, count) in tally.means.items() if count}
         if norm is not None:
-            self._objective.observe(measured)
+            if measured:
+                self._objective.observe(measured)
             if self._reference is not None:
                 self._reference.follow(self._policy, self._actor.updates)
         numbers = {"actor/pg_loss": tally.sums["actor/pg_loss"]}
-        if work.on_policy:
+        if work.on_policy and measured:
             numbers |= diagnostics.derived(measured)
         means = tally.means | {name: (value, 1.0) for name, value in numbers.items()}
         if norm is not None:

@@ -54,6 +54,9 @@ class Together(Adam):
                     kept[f"{model}/{name}"] = parameter.detach().numpy().copy()
         return kept
 
+    def controllers(self) -> dict:
+        return self._objective.state_dict()
+
 
 class Steep(Together):
     """Its policy's steps are its gradients."""
@@ -272,6 +275,17 @@ def test_a_loss_that_is_not_finite_leaves_policy_and_reference_as_they_are(
     assert actors(fresh.step(there)) == actors(metrics)
     theirs = weights(fresh)
     assert_same(parts(ours, "actor", "reference"), parts(theirs, "actor", "reference"), atol=0)
+
+
+def test_an_update_whose_rollouts_were_all_cut_measures_nothing_and_moves_no_controller(together):
+    made = together()
+    there = scored(made, batch())
+    cut = replace(there, samples=tuple(replace(s, trains=False) for s in there.samples))
+    before = made.on_all("controllers")
+    metrics = made.step(cut)
+    assert metrics["actor/grad_norm"] == 0.0
+    assert "actor/kl_loss" not in metrics
+    assert made.on_all("controllers") == before
 
 
 def actors(metrics: dict[str, float]) -> dict[str, float]:
