@@ -19,6 +19,8 @@ from transformers import AutoModelForCausalLM
 from rlvr.learner import corrections, diagnostics, losses, terms
 from rlvr.learner.group import LearnerGroup
 from rlvr.learner.loss import LossInputs, Mean
+from rlvr.learner.losses.clipped import Clipped
+from rlvr.learner.objective import Objective
 from rlvr.metrics import describe
 from rlvr.types import TrainBatch
 from tests.learner.presets import MAX_TOKENS, PRESETS, Preset, samples
@@ -91,8 +93,10 @@ class Ranks:
         learner.group = LearnerGroup(
             learner.ranks, settings=settings(**BASE | cut.starts | cut.divides | told)
         )
-        learner.on_all("renew", preset.make())
+        # A checkpoint is for the objective that it was saved with.
+        learner.on_all("renew", Objective(loss=Clipped()))
         learner.load(saved)
+        learner.on_all("renew", preset.make())
         metrics = learner.step(batch)
         return metrics, learner.parameters()
 
