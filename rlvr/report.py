@@ -15,7 +15,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from rlvr.algorithm import algorithm
+from rlvr.algorithm import Algorithm
 from rlvr.cluster.placement import Residence
 from rlvr.config import LoraConfig, OptimizerConfig, ReferenceConfig, RunConfig
 from rlvr.evaluate import Accuracy
@@ -75,6 +75,7 @@ def scores(accuracy: Accuracy | None) -> dict[str, float]:
 
 def show_plan(
     run: RunConfig,
+    algorithm: Algorithm,
     arithmetic: Sequence[tuple[str, str]],
     *,
     problems: int,
@@ -94,20 +95,17 @@ def show_plan(
         *([("layout", layout)] if layout else []),
         ("reward", f"{reward.name} ({reward.style})"),
         ("references", references),
-        *knobs(run),
+        *knobs(run, algorithm),
         *arithmetic,
         ("run folder", run.run_dir),
     ]
     _print(*(f"{name:<20}{value}" for name, value in rows))
 
 
-def knobs(run: RunConfig) -> list[tuple[str, str]]:
-    """The algorithm as it was resolved, defaults included: rows of a part's name and its settings.
-
-    Raises:
-        ConfigError: its parts do not go together.
-    """
-    learner, made = run.learner, algorithm(run)
+def knobs(run: RunConfig, algorithm: Algorithm) -> list[tuple[str, str]]:
+    """The algorithm as it was resolved, defaults included: each part's name and its settings."""
+    learner = run.learner
+    against = "the learner's own log-probs" if algorithm.recomputes else "the sampler's"
     control = run.sampling.temperature_control
     return [
         ("advantage", _described(run.advantage)),
@@ -117,12 +115,12 @@ def knobs(run: RunConfig) -> list[tuple[str, str]]:
         ("aggregation", learner.aggregation),
         ("terms", ", ".join(map(_described, learner.terms)) or "none"),
         ("corrections", ", ".join(map(_described, learner.corrections)) or "none"),
-        ("ratios against", "the learner's own log-probs" if made.recomputes else "the sampler's"),
+        ("ratios against", against),
         ("reward KL", _described(run.reward_kl) if run.reward_kl else "none"),
         ("shaping", ", ".join(map(_described, run.shaping)) or "none"),
         ("filter", _described(run.filter)),
         ("critic", _critic(run)),
-        ("reference", _reference(run) if made.needs_reference else "none"),
+        ("reference", _reference(run) if algorithm.needs_reference else "none"),
         ("trains", f"adapters: {_settings(learner.lora)}" if learner.lora else "all weights"),
         ("optimizer", _settings(learner.optimizer)),
     ]

@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gold.write(Path(run.run_dir))
     report.show_plan(
         run,
+        parts,
         arithmetic(run),
         problems=len(data.problems.all()),
         held_out=len(data.held_out),

@@ -1,6 +1,7 @@
 import pytest
 
 from rlvr import report
+from rlvr.algorithm import algorithm
 from rlvr.config import ConfigError
 from rlvr.recipes import load
 
@@ -15,7 +16,8 @@ def test_what_failed_many_calls_alike_is_told_once_and_the_traceback_is_kept(tmp
 
 
 def knobs(*words: str) -> dict[str, str]:
-    return dict(report.knobs(load(list(words), model=False)))
+    run = load(list(words), model=False)
+    return dict(report.knobs(run, algorithm(run)))
 
 
 def test_the_plan_shows_each_part_of_the_algorithm_with_the_defaults_that_a_recipe_leaves_out():
